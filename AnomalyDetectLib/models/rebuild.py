@@ -1,0 +1,21 @@
+"""Rebuild: what every model family returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from AnomalyDetectLib.volume import FloatArray
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """A healthy version of the scan on the working grid, float32 (X,Y,Z) in working units (white matter near 1).
+
+    healthy: None for families that predict an anomaly map directly. variance: of the rebuild, working units squared.
+    anomaly: a directly predicted map, 0-1. features: (C,X,Y,Z) for feature-space scores.
+    """
+
+    healthy: FloatArray | None
+    variance: FloatArray | None = None
+    anomaly: FloatArray | None = None
+    features: FloatArray | None = None

@@ -1,0 +1,70 @@
+"""Prepared: what every model receives, and the way back to the scan's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+
+from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Grid, resample
+
+Verdict = Literal["ok", "warn", "refuse"]
+
+
+@dataclass(frozen=True)
+class ScanFit:
+    """Whether the scan fits the model: `verdict` and the reasons for it, one plain sentence each."""
+
+    verdict: Verdict = "ok"
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """The map between a scan's grid and the working grid.
+
+    input: the scan's grid. working: the working grid. working_from_input: 4x4, RAS mm of the scan to RAS mm of the
+    working (template) space.
+    """
+
+    input: Grid
+    working: Grid
+    working_from_input: Affine
+
+    def to_input(self, array: FloatArray, *, outside: float = 0.0) -> FloatArray:
+        """A working-grid array (X,Y,Z) at the scan's voxels (i,j,k), linear."""
+        result = resample(
+            array, self.working, self.input, source_from_target=self.working_from_input, outside=outside
+        )
+        return np.asarray(result, dtype=np.float32)
+
+    def to_working(self, array: FloatArray, *, nearest: bool = False) -> FloatArray:
+        """A scan-grid array (i,j,k) at the voxels of the working grid (X,Y,Z)."""
+        back = np.linalg.inv(self.working_from_input)
+        result = resample(array, self.input, self.working, source_from_target=back, nearest=nearest)
+        return np.asarray(result, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scan ready for a model.
+
+    tensor: float32 (1,1,X,Y,Z) on the working grid, white matter near 1, 0 outside the brain.
+    brain: bool (X,Y,Z). input_brain: bool (i,j,k), the brain on the scan's grid.
+    to_input: the way back. modality: T1, T2, FLAIR or PD, as given or guessed. fit: the gate's verdict.
+    scale: scanner units of one working unit. bias: float32 (X,Y,Z), multiplicative field divided out.
+    seconds: wall time of each stage.
+    """
+
+    tensor: torch.Tensor
+    brain: BoolArray
+    input_brain: BoolArray
+    to_input: WayBack
+    modality: str
+    fit: ScanFit
+    scale: float
+    bias: FloatArray
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

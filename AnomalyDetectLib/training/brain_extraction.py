@@ -1,0 +1,75 @@
+"""Training task of the head network: brain mask, tissue and template coordinates from heads of any contrast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from AnomalyDetectLib.prepare.head_network import TISSUES, head_network
+from AnomalyDetectLib.training import heads, template
+
+VALIDATION_SAMPLES = 16
+
+
+class BrainExtractionTask:
+    """IXI heads in random contrasts and painted label maps; loss: BCE + Dice + tissue cross-entropy + coordinate L1."""
+
+    def __init__(self, data: Path, cache: Path) -> None:
+        path = cache / "affines.json"
+        if not path.exists():
+            template.save_affines(template.build_affines(data), path)
+        affines = template.load_affines(path)
+        self.real = heads.load_real_heads(data, affines, "train")
+        self.painted = heads.load_label_heads(data, affines, held_out=False)
+        real = heads.load_real_heads(data, affines, "val")
+        painted = heads.load_label_heads(data, affines, held_out=True)
+        self.held_out = [
+            heads.random_head(np.random.default_rng([77, n]), real, painted) for n in range(VALIDATION_SAMPLES)
+        ]
+        self.network = head_network()
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        """`size` random heads."""
+        return _stack([heads.random_head(rng, self.real, self.painted) for _ in range(size)])
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Sum of the four parts; tissue and coordinates count inside the mask only."""
+        out = self.network(batch["image"])
+        mask = batch["mask"].float()
+        logit, tissue, coordinates = out[:, :1], out[:, 1 : 1 + len(TISSUES)], out[:, 1 + len(TISSUES) :]
+        cross = functional.binary_cross_entropy_with_logits(logit, mask)
+        soft = torch.sigmoid(logit)
+        dice = 1 - (2 * (soft * mask).sum() + 1) / (soft.sum() + mask.sum() + 1)
+        weight = mask / mask.sum().clamp(min=1)
+        classes = (functional.cross_entropy(tissue, batch["tissue"], reduction="none")[:, None] * weight).sum()
+        place = ((coordinates - batch["coordinates"]).abs() * weight).sum() / 3
+        parts = {"bce": cross.item(), "dice": dice.item(), "tissue": classes.item(), "mm": 100 * place.item()}
+        return cross + dice + 0.3 * classes + 4 * place, parts
+
+    def validate(self) -> dict[str, float]:
+        """Mean loss and hard Dice over a fixed set of held-out heads."""
+        losses, scores, distances = [], [], []
+        for sample in self.held_out:
+            batch = _stack([sample])
+            loss, parts = self.loss(batch)
+            found = self.network(batch["image"])[:, :1] > 0
+            scores.append(float(2 * (found & batch["mask"]).sum() / (found.sum() + batch["mask"].sum())))
+            losses.append(loss.item())
+            distances.append(parts["mm"])
+        return {
+            "loss": float(np.mean(losses)),
+            "dice": float(np.mean(scores)),
+            "worst": min(scores),
+            "mm": float(np.mean(distances)),
+        }
+
+
+def _stack(samples: list[heads.HeadSample]) -> dict[str, Tensor]:
+    return {
+        name: torch.stack([getattr(sample, name) for sample in samples])
+        for name in ("image", "mask", "tissue", "coordinates")
+    }

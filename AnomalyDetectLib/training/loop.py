@@ -1,0 +1,181 @@
+"""The one training loop: seeded by step, checkpointed, resumable, with a moving average of the weights and a curve."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """steps: updates in all; batch: samples a step; validate_every, checkpoint_minutes: how often; threads: CPU threads."""
+
+    steps: int
+    batch: int = 2
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    weight_decay: float = 1e-4
+    average: float = 0.998
+    validate_every: int = 250
+    checkpoint_minutes: float = 3.0
+    seed: int = 0
+    threads: int = 2
+    device: str = "cpu"
+
+
+class Task(Protocol):
+    """What a model family supplies to be trained."""
+
+    network: nn.Module
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        """`size` training samples, stacked."""
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """The loss to minimise and the parts that the curve shows."""
+
+    def validate(self) -> dict[str, float]:
+        """Figures on held-out data; "loss" among them is what early stopping looks at."""
+
+
+def step_rng(seed: int, step: int) -> np.random.Generator:
+    """The generator of one step: a resumed run sees the same data as an unbroken one."""
+    return np.random.default_rng([seed, step])
+
+
+def train(
+    task: Task,
+    settings: LoopSettings,
+    folder: Path,
+    on_step: Callable[[int, float, dict[str, float]], None] | None = None,
+) -> Path:
+    """Train to the last step, from `folder`/checkpoint.safetensors if there is one; return the path of the weights.
+
+    `folder` receives checkpoint.safetensors, curve.csv and, at the end, weights.safetensors (the moving average, fp32).
+    on_step: called with step, seconds so far and the running losses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    device = torch.device(settings.device)
+    task.network.to(device)
+    optimizer = torch.optim.AdamW(
+        task.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    average = {name: p.detach().clone() for name, p in task.network.state_dict().items()}
+    checkpoint = folder / "checkpoint.safetensors"
+    start, elapsed = _restore(checkpoint, task.network, optimizer, average)
+    running: dict[str, float] = {}
+    began = saved = time.monotonic()
+    with ThreadPoolExecutor(1) as prefetch:
+        coming = prefetch.submit(task.batch, step_rng(settings.seed, start), settings.batch)
+        for step in range(start, settings.steps):
+            batch = {k: v.to(device) for k, v in coming.result().items()}
+            if step + 1 < settings.steps:
+                coming = prefetch.submit(task.batch, step_rng(settings.seed, step + 1), settings.batch)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * learning_rate_factor(step, settings)
+            optimizer.zero_grad(set_to_none=True)
+            loss, parts = task.loss(batch)
+            loss.backward()
+            nn.utils.clip_grad_norm_(task.network.parameters(), 1.0)
+            optimizer.step()
+            decay = min(settings.average, (step + 1) / (step + 10))
+            for name, value in task.network.state_dict().items():
+                average[name].lerp_(value.float(), 1 - decay)
+            for name, part in parts.items():
+                running[name] = 0.98 * running.get(name, part) + 0.02 * part
+            seconds = elapsed + time.monotonic() - began
+            if on_step is not None:
+                on_step(step + 1, seconds, running)
+            last = step + 1 == settings.steps
+            if last or (step + 1) % settings.validate_every == 0:
+                _validate(task, average, folder / "curve.csv", step + 1, seconds, running)
+            if last or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                _save(checkpoint, task.network, optimizer, average, step + 1, seconds)
+                saved = time.monotonic()
+    weights = folder / "weights.safetensors"
+    save_file({name: value.contiguous().cpu() for name, value in average.items()}, weights)
+    return weights
+
+
+def learning_rate_factor(step: int, settings: LoopSettings) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return float(0.5 * (1 + np.cos(np.pi * progress)))
+
+
+def _validate(
+    task: Task, average: dict[str, Tensor], curve: Path, step: int, seconds: float, running: dict[str, float]
+) -> None:
+    own = {name: value.clone() for name, value in task.network.state_dict().items()}
+    task.network.load_state_dict(average)
+    task.network.eval()
+    with torch.inference_mode():
+        figures = task.validate()
+    task.network.train()
+    task.network.load_state_dict(own)
+    row: dict[str, Any] = {"step": step, "seconds": round(seconds), **{f"train_{k}": v for k, v in running.items()}}
+    row |= {f"val_{k}": v for k, v in figures.items()}
+    new = not curve.exists()
+    with curve.open("a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
+    log.info("step %d: %s", step, {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+
+
+def _save(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor], step: int, seconds: float
+) -> None:
+    tensors = {f"network.{name}": value.detach().contiguous() for name, value in network.state_dict().items()}
+    tensors |= {f"average.{name}": value.contiguous() for name, value in average.items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value).clone()
+    half_written = path.with_suffix(".part")
+    save_file(tensors, half_written, metadata={"state": json.dumps({"step": step, "seconds": seconds})})
+    half_written.replace(path)
+
+
+def _restore(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
+) -> tuple[int, float]:
+    """Load a checkpoint in place; return its step and its seconds, (0, 0.0) where there is none."""
+    if not path.exists():
+        return 0, 0.0
+    states: dict[int, dict[str, Tensor]] = {}
+    own: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt") as file:
+        meta = json.loads(file.metadata()["state"])
+        for key in file.keys():  # noqa: SIM118  (safe_open is not a mapping)
+            kind, name = key.split(".", 1)
+            value = file.get_tensor(key)
+            if kind == "network":
+                own[name] = value
+            elif kind == "average":
+                average[name].copy_(value)
+            else:
+                number, field = name.split(".")
+                states.setdefault(int(number), {})[field] = value
+    network.load_state_dict(own)
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(meta["step"]), float(meta["seconds"])
