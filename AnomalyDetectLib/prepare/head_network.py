@@ -15,7 +15,7 @@ FEATURES = (16, 32, 64, 96)
 
 def scale_head(image: Tensor) -> Tensor:
     """Map the 1st percentile to 0 and the 99.5th to 1 over all voxels (X,Y,Z); clip to -0.2 ... 1.5."""
-    values = image.ravel()[:: max(1, image.numel() // 200_000)].float()
+    values = image.ravel()[:: max(1, image.numel() // 30_000)].float()
     low, high = torch.quantile(values, torch.tensor([0.01, 0.995]))
     return ((image.float() - low) / (high - low).clamp(min=1e-6)).clamp(-0.2, 1.5)
 

@@ -279,11 +279,13 @@ def random_head(rng: np.random.Generator, real: list[RealHead], painted: list[La
     flags = fields.sample_affine(flags, index_map, CROP, displacement, mode="nearest")
     mask = flags[0] > 0.5
     image = _degrade(rng, image, mask)
-    axes = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in CROP), indexing="ij")
-    coordinates = np.tensordot(target[:3, :3], np.stack(axes), 1) + target[:3, 3][:, None, None, None]
+    axes = [torch.arange(n, dtype=torch.float32) for n in CROP]
+    linear = torch.from_numpy(target / COORDINATE_SCALE_MM).float()
+    x, y, z = axes[0][:, None, None], axes[1][:, None], axes[2]
+    coordinates = torch.stack([a * x + b * y + c * z + d for a, b, c, d in linear[:3].tolist()])
     return HeadSample(
         image=scale_head(image)[None],
         mask=mask[None],
         tissue=_TISSUE_TO_TARGET[flags[1].long()],
-        coordinates=torch.from_numpy((coordinates / COORDINATE_SCALE_MM).astype(np.float32)),
+        coordinates=coordinates,
     )

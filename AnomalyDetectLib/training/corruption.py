@@ -1,0 +1,163 @@
+"""Synthetic lesions that restoration models learn to take out: many shapes, contrasts and sizes, one severity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from AnomalyDetectLib.training import random_fields as fields
+from AnomalyDetectLib.training.labels import CSF, VENTRICLE, WHITE
+
+Box = tuple[slice, slice, slice]
+FAINTEST = 0.04  # working units: about the noise of a good scan
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """A scan with lesions: `image` (X,Y,Z), working units, and `weight` (X,Y,Z), 0-1, where and how much."""
+
+    image: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A soft irregular ellipsoid: `box` in the volume, `distance` inside it (1 at the border), `softness` of the edge."""
+
+    box: Box
+    distance: Tensor
+    softness: float
+
+    def weight(self, inner: float = 1.0) -> Tensor:
+        """1 inside, 0 outside, 0.5 where the distance is `inner`."""
+        return torch.sigmoid((inner - self.distance) / self.softness)
+
+
+def random_shape(rng: np.random.Generator, centre: np.ndarray, radius: float, size: torch.Size) -> Shape:
+    """A turned ellipsoid of about `radius` voxels around `centre`, its border roughened, sharp or infiltrating."""
+    radii = radius * np.exp(rng.normal(0, 0.22, 3))
+    reach = np.ceil(radii.max() * 1.8).astype(int) + 2
+    low = np.maximum(centre.astype(int) - reach, 0)
+    high = np.minimum(centre.astype(int) + reach + 1, np.array(size))
+    box: Box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))  # type: ignore[assignment]
+    turn = torch.from_numpy((fields.random_rotation(rng, 90) / radii[None]).astype(np.float32))
+    axes = [torch.arange(a, b, dtype=torch.float32) - c for a, b, c in zip(low, high, centre, strict=True)]
+    x, y, z = axes[0][:, None, None], axes[1][:, None], axes[2]
+    distance = torch.zeros(tuple(int(b - a) for a, b in zip(low, high, strict=True)))
+    for column in range(3):
+        distance += (x * turn[0, column] + y * turn[1, column] + z * turn[2, column]) ** 2
+    distance = distance.sqrt()
+    inside = (distance.shape[0], distance.shape[1], distance.shape[2])
+    if radius > 1.8:
+        distance = distance + fields.smooth_noise(rng, inside, (5, 5, 5), rng.uniform(0.03, 0.3))
+        if radius > 4 and rng.random() < 0.5:  # fingers
+            distance = distance + fields.smooth_noise(rng, inside, (10, 10, 10), rng.uniform(0.05, 0.25))
+    softness = float(np.exp(rng.uniform(np.log(0.03), np.log(0.35)))) if radius > 1.8 else 0.35 / max(radius, 0.7)
+    return Shape(box, distance, softness)
+
+
+def _amplitude(rng: np.random.Generator, severity: float) -> float:
+    """Signed intensity change in working units, faint to strong, dark as often as bright."""
+    strongest = max(0.08, 0.9 * severity)
+    return float(np.exp(rng.uniform(np.log(FAINTEST), np.log(strongest))) * rng.choice([-1.0, 1.0]))
+
+
+def _paint(rng: np.random.Generator, image: Tensor, clean: Tensor, shape: Shape, severity: float, radius: float) -> Tensor:
+    """The lesion's own appearance inside its box: what replaces `image` there, before the brain mask is applied."""
+    weight = shape.weight()
+    here, size = image[shape.box], (weight.shape[0], weight.shape[1], weight.shape[2])
+    amplitude = _amplitude(rng, severity)
+    kind = rng.random()
+    if kind < 0.42:  # the tissue's own texture, shifted
+        wave = 1 + fields.smooth_noise(rng, size, (4, 4, 4), rng.uniform(0, 0.3))
+        return here + weight * amplitude * wave
+    inside = float((clean[shape.box] * weight).sum() / weight.sum().clamp(min=1e-3))
+    colour = inside + amplitude + fields.smooth_noise(rng, size, (6, 6, 6), rng.uniform(0, 0.1))
+    blend = weight * rng.uniform(0.5, 1.0)
+    if kind < 0.68 or radius < 3:  # homogeneous, its texture gone
+        return here * (1 - blend) + blend * colour
+    if kind < 0.82:  # ring, core and halo
+        core = shape.weight(rng.uniform(0.35, 0.8))
+        halo = torch.sigmoid((rng.uniform(1.2, 1.6) - shape.distance) / (shape.softness + 0.1))
+        out = here + halo * _amplitude(rng, severity * 0.5)
+        out = out * (1 - weight) + weight * colour
+        return out * (1 - core) + core * (inside + _amplitude(rng, severity))
+    if kind < 0.9:  # fluid, sharply bounded
+        edge = torch.sigmoid((1 - shape.distance) / 0.06)
+        return here * (1 - edge) + edge * (rng.uniform(0.15, 0.45) + 0 * colour)
+    shift = [int(s) for s in rng.integers(-18, 19, 3)]  # tissue from elsewhere
+    foreign = torch.roll(clean, shift, (0, 1, 2))[shape.box]
+    return here * (1 - blend) + blend * (foreign + 0.3 * amplitude)
+
+
+def _centres(rng: np.random.Generator, brain: Tensor, tissue: Tensor, count: int, spots: bool) -> np.ndarray:
+    """Where lesions are put: (count,3) voxels; small spots mostly in white matter and by the ventricles."""
+    region = brain
+    if spots and rng.random() < 0.75:
+        region = tissue == WHITE
+        if rng.random() < 0.5:
+            near = functional.max_pool3d((tissue == VENTRICLE).float()[None, None], 7, 1, 3)[0, 0] > 0
+            if bool((region & near).any()):
+                region = region & near
+    elif rng.random() < 0.7:
+        region = brain & (tissue != CSF) & (tissue != VENTRICLE)
+    points = region.nonzero() if bool(region.any()) else brain.nonzero()
+    return points[torch.from_numpy(rng.integers(0, len(points), count))].numpy().astype(float)
+
+
+def corrupt(rng: np.random.Generator, clean: Tensor, brain: Tensor, tissue: Tensor, severity: float) -> Corrupted:
+    """Paint random lesions onto `clean` (X,Y,Z); one volume in fourteen stays healthy.
+
+    severity: 0-1, the strongest contrast that occurs. Lesions: one to three of 0.1-100 ml, or three to twenty spots of
+    0.01-0.5 ml, each with its own contrast, some mirrored to the other side, some with mass effect, some as coarse noise.
+    """
+    image, weight = clean.clone(), torch.zeros_like(clean)
+    if rng.random() < 0.07:
+        return Corrupted(image, weight)
+    if rng.random() < 0.06:
+        return _coarse_noise(rng, clean, brain, severity)
+    spots = rng.random() < 0.35
+    count = int(rng.integers(3, 20)) if spots else int(rng.integers(1, 4))
+    bulge: tuple[np.ndarray, float] | None = None
+    for centre in _centres(rng, brain, tissue, count, spots):
+        # radii in voxels of 2 mm: spots 0.01-0.5 ml, lesions 0.1-100 ml, small ones more often
+        low, high = (0.7, 2.4) if spots else (1.4, 14.0)
+        radius = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        places = [centre]
+        if rng.random() < 0.15:  # both sides at once: asymmetry alone must not give a lesion away
+            places.append(np.array([clean.shape[0] - 1 - centre[0], centre[1], centre[2]]))
+        for place in places:
+            shape = random_shape(rng, place, radius, clean.shape)
+            image[shape.box] = _paint(rng, image, clean, shape, severity, radius).clamp(0, 2.0)
+            weight[shape.box] = torch.maximum(weight[shape.box], shape.weight())
+        if radius > 5 and rng.random() < 0.3:
+            bulge = (centre, radius)
+    if bulge is not None:
+        image, weight = _mass_effect(rng, image, weight, *bulge)
+    inside = brain.float()
+    return Corrupted(image * inside, weight * inside)
+
+
+def _coarse_noise(rng: np.random.Generator, clean: Tensor, brain: Tensor, severity: float) -> Corrupted:
+    """Smooth noise in patches, as denoising auto-encoders learn from (Kascenas 2022)."""
+    size = (clean.shape[0], clean.shape[1], clean.shape[2])
+    knots = int(rng.integers(8, 18))
+    noise = fields.smooth_noise(rng, size, (knots, int(knots * 1.2), knots), rng.uniform(0.05, 0.05 + 0.2 * severity))
+    noise = noise * (fields.smooth_noise(rng, size, (4, 4, 4), 1.0) > 0.3) * brain
+    return Corrupted((clean + noise).clamp(0, 2.0), (noise.abs() / 0.2).clamp(0, 1))
+
+
+def _mass_effect(
+    rng: np.random.Generator, image: Tensor, weight: Tensor, centre: np.ndarray, radius: float
+) -> tuple[Tensor, Tensor]:
+    """Push the surroundings away from a large lesion: displacement falls off as a Gaussian of 1.6 radii."""
+    axes = [torch.arange(n, dtype=torch.float32) - float(c) for n, c in zip(image.shape, centre, strict=True)]
+    offset = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    falloff = rng.uniform(0.1, 0.35) * torch.exp(-0.5 * (offset**2).sum(0) / (1.6 * radius) ** 2)
+    size = (image.shape[0], image.shape[1], image.shape[2])
+    warped = fields.sample_affine(torch.stack([image, weight]), np.eye(4), size, -falloff * offset)
+    return warped[0], warped[1]

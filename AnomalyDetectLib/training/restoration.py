@@ -1,0 +1,166 @@
+"""Training task of the restoration models: take synthetic lesions of every severity out of healthy scans."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from AnomalyDetectLib.models.restoration import restoration_network, restore
+from AnomalyDetectLib.prepare.intensity import normalise
+from AnomalyDetectLib.training import corruption, heads, labels, template
+from AnomalyDetectLib.training import random_fields as fields
+from AnomalyDetectLib.volume import Affine
+
+log = logging.getLogger(__name__)
+
+VALIDATION_SAMPLES = 20
+WHITE_CLASSES = (labels.WHITE, labels.CEREBELLUM_WHITE, labels.BRAINSTEM)
+
+
+@dataclass(frozen=True)
+class HealthyScan:
+    """A healthy brain on the working grid: `image` fp16 in working units, `tissue` classes, `brain`, all (X,Y,Z)."""
+
+    name: str
+    image: Tensor
+    tissue: Tensor
+    brain: Tensor
+
+
+def load_healthy_scans(data: Path, cache: Path, split: str) -> list[HealthyScan]:
+    """IXI T1 scans of one split, aligned by their labels, N4-corrected and scaled; prepared once into `cache`."""
+    path = cache / "affines.json"
+    if not path.exists():
+        template.save_affines(template.build_affines(data), path)
+    affines = template.load_affines(path)
+    folder = cache / "working"
+    folder.mkdir(parents=True, exist_ok=True)
+    scans = []
+    for subject in template.ixi_subjects(data, split):
+        if subject.name not in affines:
+            continue
+        file = folder / f"{subject.name}.npz"
+        if not file.exists():
+            image, tissue, brain = prepare_subject(subject, affines[subject.name])
+            part = file.with_suffix(".part.npz")
+            np.savez_compressed(part, image=image.astype(np.float16), tissue=tissue, brain=brain)
+            part.replace(file)
+        with np.load(file) as arrays:
+            scans.append(
+                HealthyScan(subject.name, *(torch.from_numpy(arrays[key]) for key in ("image", "tissue", "brain")))
+            )
+    log.info("%d healthy scans (%s)", len(scans), split)
+    return scans
+
+
+def prepare_subject(
+    subject: template.Subject, affine: Affine
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.bool_]]:
+    """Image in working units, tissue classes and brain mask (X,Y,Z) from a subject's scan and regions."""
+    array, regions, grid = subject.read()
+    image = np.asarray(template.to_template(array, grid, affine), np.float32)
+    tissue = labels.MUSE_TISSUE[template.to_template(regions, grid, affine, nearest=True)]
+    brain = heads.intracranial_mask(tissue, template.TEMPLATE_SPACING)
+    grey = np.isin(tissue, heads.GREY)
+    scaled, _, _ = normalise(image, brain, np.isin(tissue, WHITE_CLASSES), grey)
+    return scaled, tissue, brain
+
+
+def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor, Tensor]:
+    """Image, tissue and brain (X,Y,Z) with another pose, shape, contrast curve, resolution, bias, noise and mask rim."""
+    image, tissue, brain = scan.image.float(), scan.tissue, scan.brain
+    size = (image.shape[0], image.shape[1], image.shape[2])
+    if rng.random() < 0.85:
+        centre = (np.array(size) - 1) / 2
+        linear = fields.random_rotation(rng, 5) @ np.diag(np.exp(rng.normal(0, 0.03, 3)))
+        index_map = np.eye(4)
+        index_map[:3, :3] = linear
+        index_map[:3, 3] = centre - linear @ centre + rng.normal(0, 1.0, 3)
+        bend = None
+        if rng.random() < 0.5:
+            bend = torch.stack([fields.smooth_noise(rng, size, (6, 7, 6), rng.uniform(0.2, 0.9)) for _ in range(3)])
+        image = fields.sample_affine(image[None], index_map, size, bend)[0]
+        flags = torch.stack([tissue.float(), brain.float()])
+        flags = fields.sample_affine(flags, index_map, size, bend, mode="nearest")
+        tissue, brain = flags[0].to(torch.uint8), flags[1] > 0.5
+    if rng.random() < 0.5:
+        image, tissue, brain = image.flip(0), tissue.flip(0), brain.flip(0)
+    if rng.random() < 0.6:
+        image = image.clamp(min=1e-3) ** rng.uniform(0.7, 1.4)  # white matter stays 1
+    if rng.random() < 0.3:
+        image = fields.thick_slices(image, rng.uniform(1.3, 3.2), int(rng.choice([2, 2, 1, 0])), rng.random())
+    elif rng.random() < 0.4:
+        image = fields.blur(image, rng.uniform(0.3, 0.8))
+    if rng.random() < 0.6:
+        image = image * fields.bias_field(rng, size, rng.uniform(0.01, 0.08))
+    image = image * rng.normal(1.0, 0.025)
+    if rng.random() < 0.5:  # another extraction's rim
+        rim = -functional.max_pool3d(-brain.float()[None, None], 3, 1, 1)[0, 0]
+        brain = torch.where(fields.smooth_noise(rng, size, (5, 5, 5), 1.0) > rng.uniform(-1, 1), rim > 0.5, brain)
+    return image, tissue, brain
+
+
+class RestorationTask:
+    """Input: a corrupted scan and the severity; targets: the clean scan and where it was corrupted."""
+
+    def __init__(self, data: Path, cache: Path) -> None:
+        self.scans = load_healthy_scans(data, cache, "train")
+        held_out = load_healthy_scans(data, cache, "val")
+        self.held_out = [
+            self._sample(np.random.default_rng([78, n]), held_out[n % len(held_out)], plain=True)
+            for n in range(VALIDATION_SAMPLES)
+        ]
+        self.network = restoration_network()
+
+    def _sample(self, rng: np.random.Generator, scan: HealthyScan, plain: bool = False) -> dict[str, Tensor]:
+        image, tissue, brain = (scan.image.float(), scan.tissue, scan.brain) if plain else augment(rng, scan)
+        severity = float(rng.uniform(0.1, 1.0))
+        clean = (image * brain).clamp(0, 2.0)
+        bad = corruption.corrupt(rng, clean, brain, tissue, severity)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**31))))
+        noise = noise * brain * (0.0 if plain else rng.uniform(0, 0.05))  # the same noise on both: not an anomaly
+        return {
+            "image": (bad.image + noise)[None],
+            "clean": (clean + noise)[None],
+            "weight": bad.weight[None],
+            "brain": brain[None],
+            "severity": torch.tensor([severity], dtype=torch.float32),
+        }
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        """`size` corrupted scans."""
+        return _stack([self._sample(rng, self.scans[int(rng.integers(len(self.scans)))]) for _ in range(size)])
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """BCE on the corruption's weight plus Huber on the restored scan, more inside corruptions."""
+        healthy, logit = restore(self.network, batch["image"], batch["severity"])
+        inside = batch["brain"].float()
+        voxels = inside.sum()
+        mask = functional.binary_cross_entropy_with_logits(logit, batch["weight"], reduction="none")
+        mask = (mask * inside).sum() / voxels
+        huber = functional.huber_loss(healthy, batch["clean"], reduction="none", delta=0.1) / 0.1
+        rebuild = (huber * inside * (1 + 3 * batch["weight"])).sum() / voxels
+        return mask + 4 * rebuild, {"mask": mask.item(), "rebuild": rebuild.item()}
+
+    def validate(self) -> dict[str, float]:
+        """Mean loss on held-out scans with fixed corruptions, and how much of the corruption is taken out."""
+        losses, before, after = [], 0.0, 0.0
+        for sample in self.held_out:
+            batch = _stack([sample])
+            losses.append(self.loss(batch)[0].item())
+            healthy, _ = restore(self.network, batch["image"], batch["severity"])
+            changed = batch["weight"] > 0.5
+            before += float(((batch["image"] - batch["clean"])[changed] ** 2).sum())
+            after += float(((healthy - batch["clean"])[changed] ** 2).sum())
+        return {"loss": float(np.mean(losses)), "energy_left": after / max(before, 1e-9)}
+
+
+def _stack(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
