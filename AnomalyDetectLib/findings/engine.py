@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from AnomalyDetectLib.errors import FindingsSettingsError
 from AnomalyDetectLib.findings.atlas import RegionAtlas
+from AnomalyDetectLib.findings.cavities import filled
 from AnomalyDetectLib.findings.findings import Findings, FloatColumn, Measures
 from AnomalyDetectLib.findings.morphology import closed, dilate, erode, opened
 from AnomalyDetectLib.findings.settings import FindingsSettings
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
 
 T = TypeVar("T")
+
+BRIGHT, DARK = 1, 2
 
 # A volume of n voxels is not below a minimum of n voxels although the affine carries rounding errors.
 VOLUME_TOLERANCE = 1e-6
@@ -102,9 +105,10 @@ class FindingsEngine:
         """
         self._check(settings)
         components = self.components(settings)
-        measured = self._stage("uncertainty", shape_key(settings), lambda: self._mean_uncertainty(components))
+        key = (shape_key(settings), settings.max_uncertainty)
+        above_limit = self._stage("uncertainty", key, lambda: self._above_limit(settings, components))
         enough = components.counts >= min_voxels(settings.min_volume_mm3, self.maps.grid.voxel_mm3)
-        uncertain = enough & (measured > _limit(settings))
+        uncertain = enough & above_limit
         kept = enough & ~uncertain if settings.hide_uncertain else enough
         which = np.flatnonzero(kept)
         which = which[np.lexsort((components.first[which], -components.counts[which]))]
@@ -119,7 +123,7 @@ class FindingsEngine:
             voxels=self._grid_voxel.reshape(-1)[components.box_voxels[inside]],
             ranks=ranks[inside],
             ids=np.arange(1, len(which) + 1, dtype=np.int32),
-            measures=Measures(components.counts[which], components.sign[which], measured[which]),
+            measures=Measures(components.counts[which], components.sign[which], above_limit[which]),
             n_uncertain=n_uncertain,
             n_hidden=n_uncertain if settings.hide_uncertain else 0,
             atlas=self.atlas,
@@ -129,6 +133,16 @@ class FindingsEngine:
     def components(self, settings: FindingsSettings) -> Components:
         """The components of stage 7, before minimum volume and uncertainty."""
         return self._stage("components", shape_key(settings), lambda: self._label(settings))
+
+    def strengths(self, components: Components) -> tuple[FloatColumn, FloatColumn]:
+        """Largest and mean |score| in z, in the direction of its sign, of each component (n,)."""
+        if len(components.counts) == 0:
+            return np.zeros(0), np.zeros(0)
+        score = self._score.reshape(-1)[components.box_voxels] * components.sign[components.labels]
+        starts = np.flatnonzero(np.diff(components.labels, prepend=-1))
+        peak = np.full(len(components.counts), -np.inf)
+        np.maximum.at(peak, components.labels[starts], np.maximum.reduceat(score, starts))
+        return peak, np.bincount(components.labels, weights=score) / components.counts
 
     def _stage(self, name: str, key: Hashable, compute: Callable[[], T]) -> T:
         """The stage's last result when it was computed for the same key, else a new one."""
@@ -149,7 +163,7 @@ class FindingsEngine:
         spacing, s = self.maps.grid.spacing, settings
         chain: tuple[tuple[str, Hashable, Callable[[BoolArray], BoolArray]], ...] = (
             ("threshold", (s.threshold, s.hysteresis), lambda _: self._beyond(s, sign)),
-            ("fill", s.fill_holes, lambda mask: _filled(mask) & self._brain if s.fill_holes else mask),
+            ("fill", s.fill_holes, lambda mask: filled(mask) & self._brain if s.fill_holes else mask),
             ("open", s.open_mm, lambda mask: opened(mask, s.open_mm, spacing)),
             ("close", s.close_mm, lambda mask: closed(mask, s.close_mm, spacing) & self._brain),
             ("grow", s.grow_mm, lambda mask: self._grown(mask, s.grow_mm)),
@@ -167,10 +181,12 @@ class FindingsEngine:
         if settings.hysteresis is None or settings.hysteresis == settings.threshold:
             return strong
         weak = _beyond(self._score, settings.hysteresis, sign)
-        labels, n = cc3d.connected_components(weak, connectivity=26, return_N=True)
+        image, n = cc3d.connected_components(weak, connectivity=26, return_N=True)
         seeded = np.zeros(n + 1, dtype=np.bool_)
-        seeded[labels[strong]] = True
-        return np.asarray(seeded[labels], dtype=np.bool_)
+        seeded[image.reshape(-1)[np.flatnonzero(strong)]] = True
+        voxels = np.flatnonzero(weak)
+        weak.reshape(-1)[voxels] = seeded[image.reshape(-1)[voxels]]
+        return weak
 
     def _grown(self, mask: BoolArray, grow_mm: float) -> BoolArray:
         """Stage 5, bool on the box."""
@@ -180,36 +196,44 @@ class FindingsEngine:
 
     def _label(self, settings: FindingsSettings) -> Components:
         """Stages 1 to 7."""
-        masks = {sign: self._mask(settings, sign) for sign in settings.signs}
-        signs = np.zeros(self._score.shape, dtype=np.uint8)
-        for sign, mask in masks.items():
-            signs[mask] = 1 if sign > 0 else 2
-        if len(masks) == 2:
-            claimed = np.flatnonzero(masks[1] & masks[-1])
-            signs.reshape(-1)[claimed] = np.where(self._score.reshape(-1)[claimed] >= 0, 1, 2)
+        marked, signs = self._marked({sign: self._mask(settings, sign) for sign in settings.signs})
         image, n = cc3d.connected_components(signs, connectivity=26, return_N=True)
-        box_voxels = np.flatnonzero(signs)
+        box_voxels = np.flatnonzero(marked)
         labels = image.reshape(-1)[box_voxels].astype(np.int64) - 1
-        counts = np.bincount(labels, minlength=n)
+        # Neighbours in memory mostly share a label: counting runs is faster than counting voxels.
+        starts = np.flatnonzero(np.diff(labels, prepend=-1))
+        label_of_run = labels[starts]
+        lengths = np.diff(starts, append=len(labels))
+        counts = np.bincount(label_of_run, weights=lengths, minlength=n).astype(np.int64)
         first = np.zeros(n, dtype=np.int64)
-        first[labels[::-1]] = np.arange(len(labels) - 1, -1, -1)  # the last one written is the first voxel
-        sign_at_first = np.where(signs.reshape(-1)[box_voxels[first]] == 1, 1, -1) if n else np.zeros(0)
-        return Components(box_voxels, labels, counts, first, sign_at_first.astype(np.int8))
+        first[label_of_run[::-1]] = starts[::-1]  # the last one written is the first voxel
+        sign = np.where(signs.reshape(-1)[box_voxels[first]] == BRIGHT, 1, -1).astype(np.int8)
+        return Components(box_voxels, labels, counts, first, sign)
 
-    def _mean_uncertainty(self, components: Components) -> FloatColumn:
-        """Mean uncertainty in z of each component (n,)."""
+    def _marked(self, masks: dict[int, BoolArray]) -> tuple[BoolArray, NDArray[np.uint8]]:
+        """Stage 6: the voxels of either sign, and `BRIGHT` or `DARK` at each, on the box."""
+        if len(masks) == 1:
+            (sign, mask), *_ = masks.items()
+            return mask, mask.view(np.uint8) * np.uint8(BRIGHT if sign > 0 else DARK)
+        bright, dark = masks[1].view(np.uint8), masks[-1].view(np.uint8)
+        signs = dark + dark
+        signs += bright
+        claimed = np.flatnonzero(masks[1] & masks[-1])
+        signs.reshape(-1)[claimed] = np.where(self._score.reshape(-1)[claimed] >= 0, BRIGHT, DARK)
+        return masks[1] | masks[-1], signs
+
+    def _above_limit(self, settings: FindingsSettings, components: Components) -> BoolArray:
+        """Stage 9: whether each component's mean uncertainty is above the limit (n,)."""
+        if settings.max_uncertainty is None:
+            return np.zeros(len(components.counts), dtype=np.bool_)
         values = self._uncertainty.reshape(-1)[components.box_voxels]
         total = np.bincount(components.labels, weights=values, minlength=len(components.counts))
-        return total / np.maximum(components.counts, 1)
+        return np.asarray(total / np.maximum(components.counts, 1) > settings.max_uncertainty)
 
 
 def min_voxels(min_volume_mm3: float, voxel_mm3: float) -> int:
     """The smallest number of voxels whose volume is not below the minimum."""
     return max(1, math.ceil(min_volume_mm3 / voxel_mm3 - VOLUME_TOLERANCE))
-
-
-def _limit(settings: FindingsSettings) -> float:
-    return math.inf if settings.max_uncertainty is None else settings.max_uncertainty
 
 
 def shape_key(settings: FindingsSettings) -> Hashable:
@@ -220,12 +244,6 @@ def shape_key(settings: FindingsSettings) -> Hashable:
 
 def _beyond(score: FloatArray, threshold: float, sign: int) -> BoolArray:
     return np.asarray(score >= np.float32(threshold) if sign > 0 else score <= np.float32(-threshold))
-
-
-def _filled(mask: BoolArray) -> BoolArray:
-    """The mask and its cavities; the box has an empty margin, so that its first voxel lies outside."""
-    outside = cc3d.connected_components(~mask, connectivity=6)
-    return np.asarray(outside != outside[0, 0, 0], dtype=np.bool_)
 
 
 def _bounding_box(mask: BoolArray) -> tuple[slice, slice, slice]:

@@ -16,6 +16,7 @@ from scipy.spatial.distance import pdist
 from AnomalyDetectLib.findings.atlas import N_CODES, UNKNOWN, Region, RegionAtlas
 from AnomalyDetectLib.findings.settings import FindingsSettings
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
+from AnomalyDetectLib.volume import BoolArray
 
 if TYPE_CHECKING:
     from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
@@ -58,11 +59,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Measures:
-    """What is known of each finding by rank, (n,): voxels, sign (1 bright, -1 dark), mean uncertainty, z."""
+    """What is known of each finding by rank, (n,): voxels, sign (1 bright, -1 dark), uncertain or not."""
 
     voxels: NDArray[np.int64]
     sign: NDArray[np.int8]
-    uncertainty: FloatColumn
+    uncertain: BoolArray
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ class _Table:
         self.counts = findings.measures.voxels.astype(np.float64)
         maps = findings.maps
         self.affine = maps.grid.affine
-        order = np.argsort(findings.ranks, kind="stable")
+        small = np.uint16 if self.n < 2**16 else np.uint32  # 16 bits are sorted by radix
+        order = np.argsort(findings.ranks.astype(small), kind="stable")
         self.ranks = findings.ranks[order]
         self.voxels = findings.voxels[order]
         self.starts = np.concatenate([[0], np.cumsum(findings.measures.voxels)]).astype(np.int64)
@@ -143,7 +145,7 @@ class _Table:
 
     def mean(self, values: FloatColumn) -> FloatColumn:
         """Mean of a value per voxel (m,) over each finding (n,)."""
-        return np.asarray(np.bincount(self.ranks, weights=values, minlength=self.n) / self.counts)
+        return np.asarray(np.add.reduceat(values, self.starts[:-1]) / self.counts)
 
     def rows(self) -> list[Finding]:
         """All rows, the largest finding first."""
@@ -156,7 +158,7 @@ class _Table:
         peak = np.maximum.reduceat(signed, self.starts[:-1]) * sign
         mean = self.mean(self.score)
         elongation, p, q = self.elongation(centre), *self.p_and_q(peak, mean)
-        uncertainty, limit = findings.measures.uncertainty, findings.settings.max_uncertainty
+        uncertainty = self.mean(findings.maps.uncertainty.reshape(-1)[self.voxels].astype(np.float64))
         regions = self.regions()
         return [
             Finding(
@@ -171,7 +173,7 @@ class _Table:
                 q=None if q is None else float(q[rank]),
                 sign="bright" if sign[rank] > 0 else "dark",
                 uncertainty=float(uncertainty[rank]),
-                uncertain=limit is not None and bool(uncertainty[rank] > limit),
+                uncertain=bool(findings.measures.uncertain[rank]),
                 longest_diameter_mm=self.longest_diameter(rank),
                 elongation=float(elongation[rank]),
             )
@@ -216,6 +218,7 @@ class _Table:
         findings = self.findings
         if findings.false_alarms is None:
             return None, None
+        # The table of false alarms is made with the engine, which makes these findings.
         from AnomalyDetectLib.findings.false_alarms import benjamini_hochberg
 
         p = findings.false_alarms.p_values(
