@@ -68,8 +68,8 @@ class Grid:
 class Volume:
     """One scalar image.
 
-    array: float32 (i,j,k), finite. affine: 4x4 IJK to RAS, mm. modality: one of `MODALITIES` or None when it is not
-    known. name: what messages call it. warnings: what the reader noticed while loading.
+    array: float32 (i,j,k), finite. affine: 4x4 IJK to RAS, mm. modality: one of `MODALITIES` or None when it
+    is not known. name: what messages call it. warnings: what the reader noticed while loading.
     """
 
     array: FloatArray
@@ -80,9 +80,13 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3:
-            raise VolumeError(f"{self.name}: {self.array.ndim} dimensions {self.array.shape}; give one 3-D volume")
+            raise VolumeError(
+                f"{self.name}: {self.array.ndim} dimensions {self.array.shape}; give one 3-D volume"
+            )
         if self.modality is not None and self.modality not in MODALITIES:
-            raise VolumeError(f"{self.name}: modality {self.modality!r} is not one of {', '.join(MODALITIES)}")
+            raise VolumeError(
+                f"{self.name}: modality {self.modality!r} is not one of {', '.join(MODALITIES)}"
+            )
         object.__setattr__(self, "array", np.asarray(self.array, dtype=np.float32))
         object.__setattr__(self, "affine", check_affine(self.affine, self.name))
 
@@ -98,7 +102,9 @@ class Volume:
 
 
 def smooth(array: FloatArray, sigma_voxels: tuple[float, float, float]) -> FloatArray:
-    """Gaussian smoothing (i,j,k) with a standard deviation in voxels for each axis; 0 leaves an axis alone."""
+    """Gaussian smoothing (i,j,k) with a standard deviation in voxels for each axis; 0 leaves an axis
+    alone.
+    """
     image = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=np.float32))
     for direction, sigma in enumerate(reversed(sigma_voxels)):
         if sigma > 0.05 and image.GetSize()[direction] >= 4:
@@ -120,16 +126,18 @@ def resample(
 ) -> NDArray[np.generic]:
     """Values of `array` (i,j,k on `source`) at the voxels of `target`, linear or nearest neighbour.
 
-    source_from_target: 4x4, RAS mm of the target's space to RAS mm of the source's space; None when both are the same
-    space. The source is smoothed first along axes that the target samples more coarsely (sigma² = (t² - s²) / (8 ln 2)
-    with the two spacings as FWHM), so that nothing aliases. Works in index space: shears and left-handed affines are
-    as good as any.
+    source_from_target: 4x4, RAS mm of the target's space to RAS mm of the source's space; None when both are
+    the same space. The source is smoothed first along axes that the target samples more coarsely (sigma² =
+    (t² - s²) / (8 ln 2) with the two spacings as FWHM), so that nothing aliases. Works in index space:
+    shears and left-handed affines are as good as any.
     """
     world = np.eye(4) if source_from_target is None else np.asarray(source_from_target, float)
     index_map = np.linalg.inv(source.affine) @ world @ target.affine
     data = np.ascontiguousarray(array)
     if not nearest:
-        steps = np.abs(index_map[:3, :3]).max(1)  # source voxels that one target step crosses, per source axis
+        steps = np.abs(index_map[:3, :3]).max(
+            1
+        )  # source voxels that one target step crosses, per source axis
         sigma = np.sqrt(np.maximum(steps**2 - 1.0, 0.0) / (8 * np.log(2)))
         data = data.astype(np.float32, copy=False)
         if sigma.max() > 0.2:

@@ -9,9 +9,11 @@ from AnomalyDetectLib.volume import FloatArray
 
 @dataclass(frozen=True)
 class Rebuild:
-    """A healthy version of the scan on the working grid, float32 (X,Y,Z) in working units (white matter near 1).
+    """A healthy version of the scan on the working grid, float32 (X,Y,Z) in working units (white matter near
+    1).
 
-    healthy: None for families that predict an anomaly map directly. variance: of the rebuild, working units squared.
+    healthy: None for families that predict an anomaly map directly. variance: of the rebuild, working units
+    squared.
     anomaly: a directly predicted map, 0-1. features: (C,X,Y,Z) for feature-space scores.
     """
 

@@ -16,7 +16,8 @@ MIN_VOXELS = 200
 def estimate_bias(image: FloatArray, tissue: BoolArray) -> FloatArray:
     """Multiplicative bias field (X,Y,Z), mean 1 over `tissue`, by N4 (Tustison 2010) on a coarser lattice.
 
-    tissue: the voxels to trust: leave out fluid and what stands out of its tissue, so that a lesion isn't taken for bias.
+    tissue: the voxels to trust: leave out fluid and what stands out of its tissue, so that a lesion isn't
+    taken for bias.
     """
     source = sitk.GetImageFromArray(np.maximum(image, 1e-3).astype(np.float32))
     mask = sitk.GetImageFromArray(tissue.astype(np.uint8))
@@ -31,8 +32,9 @@ def estimate_bias(image: FloatArray, tissue: BoolArray) -> FloatArray:
 def mode(values: FloatArray, bandwidth: float = 0.09) -> float:
     """The most frequent value by mean shift from the highest bin of a smoothed histogram.
 
-    bandwidth: standard deviation of the kernel relative to the median; as wide as a tissue's own spread, so that the
-    mass of a peak counts and not its height. A minority of other values, however bright or uniform, doesn't move it.
+    bandwidth: standard deviation of the kernel relative to the median; as wide as a tissue's own spread, so
+    that the mass of a peak counts and not its height. A minority of other values, however bright or uniform,
+    doesn't move it.
     """
     low, high = np.percentile(values, [0.5, 99.5])
     if not high > low:
@@ -55,15 +57,21 @@ def white_matter_scale(image: FloatArray, white: BoolArray) -> float:
     """
     count = int(white.sum())
     if count < MIN_VOXELS:
-        raise PreparationError(f"only {count} voxels of white matter were found; check that the scan shows a brain")
+        raise PreparationError(
+            f"only {count} voxels of white matter were found; check that the scan shows a brain"
+        )
     scale = mode(image[white])
     if not scale > 0:
-        raise PreparationError(f"white matter has intensity {scale:.3g}; signed images can't be scaled, export magnitudes")
+        raise PreparationError(
+            f"white matter has intensity {scale:.3g}; signed images can't be scaled, export magnitudes"
+        )
     return scale
 
 
 def trusted_tissue(image: FloatArray, brain: BoolArray, white: BoolArray, grey: BoolArray) -> BoolArray:
-    """Voxels of white and grey matter within 3.5 robust SD of their own tissue: what the bias estimate may look at."""
+    """Voxels of white and grey matter within 3.5 robust SD of their own tissue: what the bias estimate may
+    look at.
+    """
     trusted = np.zeros_like(brain)
     for tissue in (white & brain, grey & brain):
         if int(tissue.sum()) < MIN_VOXELS:
@@ -78,7 +86,9 @@ def trusted_tissue(image: FloatArray, brain: BoolArray, white: BoolArray, grey: 
 def normalise(
     image: FloatArray, brain: BoolArray, white: BoolArray, grey: BoolArray
 ) -> tuple[FloatArray, float, FloatArray]:
-    """Working-unit image (X,Y,Z), 0 outside the brain; scanner units per working unit; the bias field divided out."""
+    """Working-unit image (X,Y,Z), 0 outside the brain; scanner units per working unit; the bias field
+    divided out.
+    """
     bias = estimate_bias(image, trusted_tissue(image, brain, white, grey))
     flat = image / np.maximum(bias, 0.1)
     scale = white_matter_scale(flat, white & brain)

@@ -22,16 +22,39 @@ class ScanFit:
 
 
 @dataclass(frozen=True)
+class Observations:
+    """What the scan-fit gate looks at.
+
+    brain_ml: volume of the mask. spacing_mm: the coarsest voxel side. cut_share: fraction of the template's
+    brain that lies outside the field of view. noise: noise SD in white matter over its mean. guessed: the
+    modality that the image looks like. asked: the modality that the caller gave, or None. age: years, None
+    when unknown.
+    """
+
+    brain_ml: float
+    spacing_mm: float
+    cut_share: float
+    noise: float
+    guessed: str
+    asked: str | None = None
+    age: float | None = None
+
+
+@dataclass(frozen=True)
 class WayBack:
     """The map between a scan's grid and the working grid.
 
-    input: the scan's grid. working: the working grid. working_from_input: 4x4, RAS mm of the scan to RAS mm of the
-    working (template) space.
+    input: the scan's grid. working: the working grid. working_from_input: 4x4, RAS mm of the scan to RAS mm
+    of the working (template) space.
     """
 
     input: Grid
     working: Grid
     working_from_input: Affine
+
+    def on(self, grid: Grid) -> WayBack:
+        """The same way to another lattice in the scan's space, such as a part of its grid."""
+        return WayBack(grid, self.working, self.working_from_input)
 
     def to_input(self, array: FloatArray, *, outside: float = 0.0) -> FloatArray:
         """A working-grid array (X,Y,Z) at the scan's voxels (i,j,k), linear."""
@@ -55,7 +78,8 @@ class Prepared:
     brain: bool (X,Y,Z). input_brain: bool (i,j,k), the brain on the scan's grid.
     to_input: the way back. modality: T1, T2, FLAIR or PD, as given or guessed. fit: the gate's verdict.
     scale: scanner units of one working unit. bias: float32 (X,Y,Z), multiplicative field divided out.
-    seconds: wall time of each stage.
+    observations: what the gate looked at. alignment_overlap: Dice of the aligned brain with the template's.
+    stripped: the scan came without a skull. seconds: wall time of each stage.
     """
 
     tensor: torch.Tensor
@@ -66,5 +90,7 @@ class Prepared:
     fit: ScanFit
     scale: float
     bias: FloatArray
+    observations: Observations
+    alignment_overlap: float
+    stripped: bool
     seconds: dict[str, float] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()

@@ -14,11 +14,13 @@ from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Grid, check_a
 class AnomalyMaps:
     """Maps of one case, all (i,j,k) on the scan's grid.
 
-    grid: where the voxels lie. brain: bool. healthy: float32, scan units. residual: float32, scan minus healthy, signed, scan units.
+    grid: where the voxels lie. brain: bool. healthy: float32, scan units. residual: float32, scan minus
+    healthy, signed, scan units.
     score: float32, signed standardised residual z (bright > 0, dark < 0), 0 outside the brain.
     uncertainty: float32 >= 0, standard deviation of the score, z. region: uint8, coarse location (see
     `findings.atlas`), 0 where unknown; None when the scan isn't aligned to the template.
-    image_score: one number for the whole scan; image_p: its p-value among healthy scans; None without calibration.
+    image_score: one number for the whole scan; image_p: its p-value among healthy scans; None without
+    calibration.
     """
 
     grid: Grid
@@ -34,10 +36,14 @@ class AnomalyMaps:
     def __post_init__(self) -> None:
         for name in ("brain", "healthy", "residual", "score", "uncertainty"):
             if getattr(self, name).shape != self.grid.shape:
-                raise VolumeError(f"{name}: shape {getattr(self, name).shape} is not the grid's {self.grid.shape}")
+                raise VolumeError(
+                    f"{name}: shape {getattr(self, name).shape} is not the grid's {self.grid.shape}"
+                )
 
     @classmethod
-    def from_score(cls, score: FloatArray, *, brain: BoolArray | None = None, affine: Affine | None = None) -> AnomalyMaps:
+    def from_score(
+        cls, score: FloatArray, *, brain: BoolArray | None = None, affine: Affine | None = None
+    ) -> AnomalyMaps:
         """Maps from a score array (i,j,k) alone, so that a map of another tool can be read with the engine.
 
         brain: where to look; None: where the score is not 0. affine: 4x4 IJK to RAS mm; None: 1-mm voxels.

@@ -42,11 +42,12 @@ def apply_affine(affine: Affine, points: Points) -> Points:
 
 
 def mean_shape(shapes: list[Points], mirror: list[int], rounds: int = 10) -> Points:
-    """Left-right symmetric affine mean (n,3) of point sets in the scanner's orientation and the subjects' mean size.
+    """Left-right symmetric affine mean (n,3) of point sets in the scanner's orientation and the subjects'
+    mean size.
 
-    mirror: for each point the index of its counterpart on the other side. Generalised Procrustes analysis with affine
-    maps; after each round the mean is symmetrised and brought back to the subjects' average affine frame, so that it
-    neither shrinks nor drifts.
+    mirror: for each point the index of its counterpart on the other side. Generalised Procrustes analysis
+    with affine maps; after each round the mean is symmetrised and brought back to the subjects' average
+    affine frame, so that it neither shrinks nor drifts.
     """
     flip = np.array([-1.0, 1.0, 1.0])
     mean = _mean([shape - np.nanmean(shape, 0) for shape in shapes])

@@ -1,4 +1,6 @@
-"""Training task of the head network: brain mask, tissue and template coordinates from heads of any contrast."""
+"""Training task of the head network: brain mask, tissue and template coordinates from heads of any
+contrast.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from AnomalyDetectLib.prepare.head_network import TISSUES, head_network
+from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.training import heads, template
 
 VALIDATION_SAMPLES = 16
+FULL_DIFFICULTY_AT = 0.4  # of the steps: the easy beginning teaches edges before contrasts multiply
 
 
 class BrainExtractionTask:
-    """IXI heads in random contrasts and painted label maps; loss: BCE + Dice + tissue cross-entropy + coordinate L1."""
+    """IXI heads in random contrasts and painted label maps; loss: BCE + Dice + tissue cross-entropy + Huber
+    on coordinates.
+    """
 
     def __init__(self, data: Path, cache: Path) -> None:
         path = cache / "affines.json"
@@ -28,27 +33,34 @@ class BrainExtractionTask:
         real = heads.load_real_heads(data, affines, "val")
         painted = heads.load_label_heads(data, affines, held_out=True)
         self.held_out = [
-            heads.random_head(np.random.default_rng([77, n]), real, painted) for n in range(VALIDATION_SAMPLES)
+            heads.random_head(np.random.default_rng([77, n]), real, painted)
+            for n in range(VALIDATION_SAMPLES)
         ]
-        self.network = head_network()
+        self.network = HeadNetwork()
 
-    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        """`size` random heads."""
-        return _stack([heads.random_head(rng, self.real, self.painted) for _ in range(size)])
+    def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
+        """`size` random heads, easy ones first."""
+        difficulty = float(np.clip(progress / FULL_DIFFICULTY_AT, 0.1, 1.0))
+        return _stack([heads.random_head(rng, self.real, self.painted, difficulty) for _ in range(size)])
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Sum of the four parts; tissue and coordinates count inside the mask only."""
-        out = self.network(batch["image"])
+        out = self.network.predict(batch["image"])
         mask = batch["mask"].float()
-        logit, tissue, coordinates = out[:, :1], out[:, 1 : 1 + len(TISSUES)], out[:, 1 + len(TISSUES) :]
-        cross = functional.binary_cross_entropy_with_logits(logit, mask)
-        soft = torch.sigmoid(logit)
+        cross = functional.binary_cross_entropy_with_logits(out.mask, mask)
+        soft = torch.sigmoid(out.mask)
         dice = 1 - (2 * (soft * mask).sum() + 1) / (soft.sum() + mask.sum() + 1)
         weight = mask / mask.sum().clamp(min=1)
-        classes = (functional.cross_entropy(tissue, batch["tissue"], reduction="none")[:, None] * weight).sum()
-        place = ((coordinates - batch["coordinates"]).abs() * weight).sum() / 3
-        parts = {"bce": cross.item(), "dice": dice.item(), "tissue": classes.item(), "mm": 100 * place.item()}
-        return cross + dice + 0.3 * classes + 4 * place, parts
+        classes = (
+            functional.cross_entropy(out.tissue, batch["tissue"], reduction="none")[:, None] * weight
+        ).sum()
+        share = functional.avg_pool3d(mask, 4)
+        target = functional.avg_pool3d(batch["coordinates"], 4)
+        error = functional.huber_loss(out.coordinates, target, reduction="none", delta=0.05)
+        place = (error * share).sum() / share.sum().clamp(min=1)
+        millimetres = 100 * ((out.coordinates - target).norm(dim=1, keepdim=True) * share).sum() / share.sum()
+        parts = {"bce": cross.item(), "dice": dice.item(), "tissue": classes.item(), "mm": millimetres.item()}
+        return cross + dice + 0.5 * classes + 20 * place, parts
 
     def validate(self) -> dict[str, float]:
         """Mean loss and hard Dice over a fixed set of held-out heads."""
@@ -56,7 +68,7 @@ class BrainExtractionTask:
         for sample in self.held_out:
             batch = _stack([sample])
             loss, parts = self.loss(batch)
-            found = self.network(batch["image"])[:, :1] > 0
+            found = self.network.predict(batch["image"]).mask > 0
             scores.append(float(2 * (found & batch["mask"]).sum() / (found.sum() + batch["mask"].sum())))
             losses.append(loss.item())
             distances.append(parts["mm"])

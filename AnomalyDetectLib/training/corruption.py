@@ -1,4 +1,6 @@
-"""Synthetic lesions that restoration models learn to take out: many shapes, contrasts and sizes, one severity."""
+"""Synthetic lesions that restoration models learn to take out: many shapes, contrasts and sizes, one
+severity.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Corrupted:
 
 @dataclass(frozen=True)
 class Shape:
-    """A soft irregular ellipsoid: `box` in the volume, `distance` inside it (1 at the border), `softness` of the edge."""
+    """A soft irregular ellipsoid: `box` in the volume, `distance` inside it (1 at the border), `softness` of
+    the edge.
+    """
 
     box: Box
     distance: Tensor
@@ -38,7 +42,9 @@ class Shape:
 
 
 def random_shape(rng: np.random.Generator, centre: np.ndarray, radius: float, size: torch.Size) -> Shape:
-    """A turned ellipsoid of about `radius` voxels around `centre`, its border roughened, sharp or infiltrating."""
+    """A turned ellipsoid of about `radius` voxels around `centre`, its border roughened, sharp or
+    infiltrating.
+    """
     radii = radius * np.exp(rng.normal(0, 0.22, 3))
     reach = np.ceil(radii.max() * 1.8).astype(int) + 2
     low = np.maximum(centre.astype(int) - reach, 0)
@@ -56,7 +62,9 @@ def random_shape(rng: np.random.Generator, centre: np.ndarray, radius: float, si
         distance = distance + fields.smooth_noise(rng, inside, (5, 5, 5), rng.uniform(0.03, 0.3))
         if radius > 4 and rng.random() < 0.5:  # fingers
             distance = distance + fields.smooth_noise(rng, inside, (10, 10, 10), rng.uniform(0.05, 0.25))
-    softness = float(np.exp(rng.uniform(np.log(0.03), np.log(0.35)))) if radius > 1.8 else 0.35 / max(radius, 0.7)
+    softness = (
+        float(np.exp(rng.uniform(np.log(0.03), np.log(0.35)))) if radius > 1.8 else 0.35 / max(radius, 0.7)
+    )
     return Shape(box, distance, softness)
 
 
@@ -66,8 +74,12 @@ def _amplitude(rng: np.random.Generator, severity: float) -> float:
     return float(np.exp(rng.uniform(np.log(FAINTEST), np.log(strongest))) * rng.choice([-1.0, 1.0]))
 
 
-def _paint(rng: np.random.Generator, image: Tensor, clean: Tensor, shape: Shape, severity: float, radius: float) -> Tensor:
-    """The lesion's own appearance inside its box: what replaces `image` there, before the brain mask is applied."""
+def _paint(
+    rng: np.random.Generator, image: Tensor, clean: Tensor, shape: Shape, severity: float, radius: float
+) -> Tensor:
+    """The lesion's own appearance inside its box: what replaces `image` there, before the brain mask is
+    applied.
+    """
     weight = shape.weight()
     here, size = image[shape.box], (weight.shape[0], weight.shape[1], weight.shape[2])
     amplitude = _amplitude(rng, severity)
@@ -109,11 +121,14 @@ def _centres(rng: np.random.Generator, brain: Tensor, tissue: Tensor, count: int
     return points[torch.from_numpy(rng.integers(0, len(points), count))].numpy().astype(float)
 
 
-def corrupt(rng: np.random.Generator, clean: Tensor, brain: Tensor, tissue: Tensor, severity: float) -> Corrupted:
+def corrupt(
+    rng: np.random.Generator, clean: Tensor, brain: Tensor, tissue: Tensor, severity: float
+) -> Corrupted:
     """Paint random lesions onto `clean` (X,Y,Z); one volume in fourteen stays healthy.
 
-    severity: 0-1, the strongest contrast that occurs. Lesions: one to three of 0.1-100 ml, or three to twenty spots of
-    0.01-0.5 ml, each with its own contrast, some mirrored to the other side, some with mass effect, some as coarse noise.
+    severity: 0-1, the strongest contrast that occurs. Lesions: one to three of 0.1-100 ml, or three to twenty
+    spots of 0.01-0.5 ml, each with its own contrast, some mirrored to the other side, some with mass effect,
+    some as coarse noise.
     """
     image, weight = clean.clone(), torch.zeros_like(clean)
     if rng.random() < 0.07:
@@ -146,7 +161,9 @@ def _coarse_noise(rng: np.random.Generator, clean: Tensor, brain: Tensor, severi
     """Smooth noise in patches, as denoising auto-encoders learn from (Kascenas 2022)."""
     size = (clean.shape[0], clean.shape[1], clean.shape[2])
     knots = int(rng.integers(8, 18))
-    noise = fields.smooth_noise(rng, size, (knots, int(knots * 1.2), knots), rng.uniform(0.05, 0.05 + 0.2 * severity))
+    noise = fields.smooth_noise(
+        rng, size, (knots, int(knots * 1.2), knots), rng.uniform(0.05, 0.05 + 0.2 * severity)
+    )
     noise = noise * (fields.smooth_noise(rng, size, (4, 4, 4), 1.0) > 0.3) * brain
     return Corrupted((clean + noise).clamp(0, 2.0), (noise.abs() / 0.2).clamp(0, 1))
 

@@ -1,4 +1,6 @@
-"""Whole heads of random contrast, pose, resolution and field of view, with intracranial mask, tissue and coordinates."""
+"""Whole heads of random contrast, pose, resolution and field of view, with intracranial mask, tissue and
+coordinates.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _TISSUE_TO_TARGET = torch.tensor([1 if t in GREY else 0 if t in (0, *FLUID) else
 
 @dataclass(frozen=True)
 class RealHead:
-    """A T1 scan at 2 mm: `scan` scaled to about 0-1, `tissue` class numbers, intracranial `mask`, all (X,Y,Z)."""
+    """A T1 scan at 2 mm: `scan` scaled to about 0-1, `tissue` class numbers, intracranial `mask`, all
+    (X,Y,Z).
+    """
 
     scan: Tensor
     tissue: Tensor
@@ -48,7 +52,9 @@ class LabelHead:
 
 @dataclass(frozen=True)
 class HeadSample:
-    """Network input (1,X,Y,Z), mask (1,X,Y,Z), tissue 0-2 (X,Y,Z), coordinates (3,X,Y,Z) in units of 100 mm."""
+    """Network input (1,X,Y,Z), mask (1,X,Y,Z), tissue 0-2 (X,Y,Z), coordinates (3,X,Y,Z) in units of 100
+    mm.
+    """
 
     image: Tensor
     mask: Tensor
@@ -67,7 +73,9 @@ def intracranial_mask(regions: NDArray[np.integer], spacing_mm: float) -> NDArra
 
 
 def label_map_mask(tissue: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Intracranial mask of a 1-mm tissue map whose fluid runs on down the spinal canal and into the orbits' edge."""
+    """Intracranial mask of a 1-mm tissue map whose fluid runs on down the spinal canal and into the orbits'
+    edge.
+    """
     solid = (tissue > labels.VENTRICLE) | (tissue == labels.VENTRICLE)
     reach = ndimage.distance_transform_edt(~solid) <= 7.0
     inside = intracranial_mask(np.where(reach, tissue, 0), 1.0)
@@ -158,15 +166,18 @@ def paint_labels(rng: np.random.Generator, head: LabelHead) -> Tensor:
     texture = torch.from_numpy(spread[head.codes[::2, ::2, ::2]])
     shape = (image.shape[0], image.shape[1], image.shape[2])
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(int(rng.integers(2**31))))
-    coarse = fields.smooth_noise(rng, shape, tuple(max(4, n // 4) for n in shape), 1.0)  # type: ignore[arg-type]
+    knots = (max(4, shape[0] // 4), max(4, shape[1] // 4), max(4, shape[2] // 4))
+    coarse = fields.smooth_noise(rng, shape, knots, 1.0)
     return (image + texture * (0.6 * noise + coarse)).clamp(min=0)
 
 
-def recolour(rng: np.random.Generator, head: RealHead) -> Tensor:
-    """A real T1 head in another contrast: its own, through a random curve, or with the brain repainted by tissue."""
+def recolour(rng: np.random.Generator, head: RealHead, difficulty: float) -> Tensor:
+    """A real T1 head in another contrast: its own, with the brain repainted by tissue, or through a random
+    curve.
+    """
     scan = head.scan.float().clamp(0, 1.5)
-    choice = rng.random()
-    if choice < 0.3:
+    choice = rng.random() / max(difficulty, 0.1)
+    if choice > 0.65:
         return scan ** rng.uniform(0.6, 1.5)
     knots = np.r_[0.0, rng.uniform(0, 1, 7)]
     if rng.random() < 0.5:  # keep the air dark and the curve calm
@@ -176,7 +187,7 @@ def recolour(rng: np.random.Generator, head: RealHead) -> Tensor:
     low = position.long().clamp(max=len(knots) - 2)
     curve = torch.tensor(knots, dtype=torch.float32)
     image = curve[low] + (position - low) * (curve[low + 1] - curve[low])
-    if choice < 0.65:
+    if choice < 0.35:
         tissue = head.tissue.long()
         inside = tissue > 0
         own = torch.zeros(9).index_add_(0, tissue.ravel(), scan.ravel())
@@ -188,9 +199,11 @@ def recolour(rng: np.random.Generator, head: RealHead) -> Tensor:
     return image.clamp(min=0)
 
 
-def _pose(rng: np.random.Generator, template_from_index: Affine, size: tuple[int, ...]) -> tuple[Affine, Affine, bool]:
-    """index map from the crop to the source, template-from-crop affine, and whether the head is mirrored."""
-    rotation = fields.random_rotation(rng, 22.0 if rng.random() < 0.6 else 8.0)
+def _pose(rng: np.random.Generator, template_from_index: Affine, difficulty: float) -> tuple[Affine, Affine]:
+    """Index map from the crop to the source, and the template-from-crop affine, both for the same random
+    pose.
+    """
+    rotation = fields.random_rotation(rng, (22.0 if rng.random() < 0.5 else 8.0) * max(0.3, difficulty))
     scale = np.exp(rng.normal(0, 0.08)) * np.exp(rng.normal(0, 0.05, 3))
     linear = rotation @ np.diag(scale) @ (np.eye(3) + rng.normal(0, 0.02, (3, 3)))
     mirrored = bool(rng.random() < 0.5)
@@ -204,17 +217,23 @@ def _pose(rng: np.random.Generator, template_from_index: Affine, size: tuple[int
     target = template_from_index @ index_map
     if mirrored:
         target = np.diag([-1.0, 1, 1, 1]) @ target
-    return index_map, target, mirrored
+    return index_map, target
 
 
-def _degrade(rng: np.random.Generator, image: Tensor, mask: Tensor) -> Tensor:
-    """Lesions, bias, slice thickness, blur, noise, cut fields of view, stripping and defacing, each sometimes."""
+def _degrade(rng: np.random.Generator, image: Tensor, mask: Tensor, difficulty: float) -> Tensor:
+    """Lesions, bias, slice thickness, blur, noise, cut fields of view, stripping and defacing, each
+    sometimes.
+    """
+    if rng.random() > difficulty:
+        return image
     if rng.random() < 0.35:
         image = _blob(rng, image, mask)
     if rng.random() < 0.8:
         image = image * fields.bias_field(rng, CROP, rng.uniform(0.02, 0.3))
     if rng.random() < 0.45:
-        image = fields.thick_slices(image, rng.uniform(1.5, 3.6), int(rng.choice([2, 2, 2, 1, 0])), rng.random())
+        image = fields.thick_slices(
+            image, rng.uniform(1.5, 3.6), int(rng.choice([2, 2, 2, 1, 0])), rng.random()
+        )
     elif rng.random() < 0.5:
         image = fields.blur(image, rng.uniform(0.3, 1.0))
     if rng.random() < 0.7:
@@ -253,7 +272,9 @@ def _blob(rng: np.random.Generator, image: Tensor, mask: Tensor) -> Tensor:
         return image
     centre = points[int(rng.integers(len(points)))].float()
     radius = rng.uniform(3, 16)
-    axes = [(torch.arange(n) - c) / (radius * rng.uniform(0.6, 1.5)) for n, c in zip(CROP, centre, strict=True)]
+    axes = [
+        (torch.arange(n) - c) / (radius * rng.uniform(0.6, 1.5)) for n, c in zip(CROP, centre, strict=True)
+    ]
     distance = (axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None] ** 2).sqrt()
     distance = distance + fields.smooth_noise(rng, CROP, (10, 12, 10), 0.25)
     weight = torch.sigmoid((1 - distance) * rng.uniform(4, 20)) * mask
@@ -261,24 +282,31 @@ def _blob(rng: np.random.Generator, image: Tensor, mask: Tensor) -> Tensor:
     return image * (1 - weight) + weight * colour.clamp(min=0)
 
 
-def random_head(rng: np.random.Generator, real: list[RealHead], painted: list[LabelHead]) -> HeadSample:
-    """One training sample: a random subject of either kind in a random contrast, pose and quality."""
-    if not painted or rng.random() < 0.6:
+def random_head(
+    rng: np.random.Generator, real: list[RealHead], painted: list[LabelHead], difficulty: float = 1.0
+) -> HeadSample:
+    """One training sample: a random subject of either kind in a random contrast, pose and quality.
+
+    difficulty: 0-1; low: mostly upright T1 scans of good quality, which is where training starts.
+    """
+    if not painted or rng.random() < 1 - 0.4 * difficulty:
         head: RealHead | LabelHead = real[int(rng.integers(len(real)))]
         assert isinstance(head, RealHead)
-        image, tissue = recolour(rng, head), head.tissue
+        image, tissue = recolour(rng, head, difficulty), head.tissue
     else:
         head = painted[int(rng.integers(len(painted)))]
         image, tissue = paint_labels(rng, head), head.tissue_2mm
-    index_map, target, _ = _pose(rng, head.template_from_index, tuple(image.shape))
+    index_map, target = _pose(rng, head.template_from_index, difficulty)
     displacement = None
     if rng.random() < 0.5:
-        displacement = torch.stack([fields.smooth_noise(rng, CROP, (5, 6, 5), rng.uniform(0.2, 1.2)) for _ in range(3)])
+        displacement = torch.stack(
+            [fields.smooth_noise(rng, CROP, (5, 6, 5), rng.uniform(0.2, 1.2)) for _ in range(3)]
+        )
     image = fields.sample_affine(image[None], index_map, CROP, displacement)[0]
     flags = torch.stack([head.mask.float(), tissue.float()])
     flags = fields.sample_affine(flags, index_map, CROP, displacement, mode="nearest")
     mask = flags[0] > 0.5
-    image = _degrade(rng, image, mask)
+    image = _degrade(rng, image, mask, difficulty)
     axes = [torch.arange(n, dtype=torch.float32) for n in CROP]
     linear = torch.from_numpy(target / COORDINATE_SCALE_MM).float()
     x, y, z = axes[0][:, None, None], axes[1][:, None], axes[2]

@@ -1,4 +1,6 @@
-"""Tissue classes and sides of the two label schemes that training uses: MUSE regions (IXI) and FreeSurfer heads."""
+"""Tissue classes and sides of the two label schemes that training uses: MUSE regions (IXI) and FreeSurfer
+heads.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def mirror_muse(labels: NDArray[np.integer]) -> NDArray[np.integer]:
     table = np.arange(256, dtype=labels.dtype)
     pairs = [(23, 30), (36, 37), (38, 39), (40, 41), (75, 76)]
     pairs += [(right, right + 1) for right in (31, 47, 49, 51, 55, 57, 59, 61, *range(81, 95, 2))]
-    pairs += [(right, right + 1) for right in (*range(100, 110, 2), *range(112, 126, 2), 128, *range(132, 158, 2))]
+    pairs += [
+        (right, right + 1) for right in (*range(100, 110, 2), *range(112, 126, 2), 128, *range(132, 158, 2))
+    ]
     pairs += [(right, right + 1) for right in (*range(160, 188, 2), *range(190, 208, 2))]
     for right, left in pairs:
         table[right], table[left] = left, right

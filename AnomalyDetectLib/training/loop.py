@@ -1,4 +1,6 @@
-"""The one training loop: seeded by step, checkpointed, resumable, with a moving average of the weights and a curve."""
+"""The one training loop: seeded by step, checkpointed, resumable, with a moving average of the weights and a
+curve.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """steps: updates in all; batch: samples a step; validate_every, checkpoint_minutes: how often; threads: CPU threads."""
+    """steps: updates in all; batch: samples a step; validate_every, checkpoint_minutes: how often; threads:
+    CPU threads.
+    """
 
     steps: int
     batch: int = 2
@@ -43,8 +47,8 @@ class Task(Protocol):
 
     network: nn.Module
 
-    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        """`size` training samples, stacked."""
+    def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
+        """`size` training samples, stacked; progress: 0-1, how far training is, for a curriculum."""
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """The loss to minimise and the parts that the curve shows."""
@@ -64,9 +68,11 @@ def train(
     folder: Path,
     on_step: Callable[[int, float, dict[str, float]], None] | None = None,
 ) -> Path:
-    """Train to the last step, from `folder`/checkpoint.safetensors if there is one; return the path of the weights.
+    """Train to the last step, from `folder`/checkpoint.safetensors if there is one; return the path of the
+    weights.
 
-    `folder` receives checkpoint.safetensors, curve.csv and, at the end, weights.safetensors (the moving average, fp32).
+    `folder` receives checkpoint.safetensors, curve.csv and, at the end, weights.safetensors (the moving
+    average, fp32).
     on_step: called with step, seconds so far and the running losses.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,11 +89,11 @@ def train(
     running: dict[str, float] = {}
     began = saved = time.monotonic()
     with ThreadPoolExecutor(1) as prefetch:
-        coming = prefetch.submit(task.batch, step_rng(settings.seed, start), settings.batch)
+        coming = prefetch.submit(_batch, task, settings, start)
         for step in range(start, settings.steps):
             batch = {k: v.to(device) for k, v in coming.result().items()}
             if step + 1 < settings.steps:
-                coming = prefetch.submit(task.batch, step_rng(settings.seed, step + 1), settings.batch)
+                coming = prefetch.submit(_batch, task, settings, step + 1)
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * learning_rate_factor(step, settings)
             optimizer.zero_grad(set_to_none=True)
@@ -114,6 +120,10 @@ def train(
     return weights
 
 
+def _batch(task: Task, settings: LoopSettings, step: int) -> dict[str, Tensor]:
+    return task.batch(step_rng(settings.seed, step), settings.batch, step / settings.steps)
+
+
 def learning_rate_factor(step: int, settings: LoopSettings) -> float:
     """Linear warm-up, then a cosine to zero."""
     if step < settings.warmup:
@@ -132,7 +142,11 @@ def _validate(
         figures = task.validate()
     task.network.train()
     task.network.load_state_dict(own)
-    row: dict[str, Any] = {"step": step, "seconds": round(seconds), **{f"train_{k}": v for k, v in running.items()}}
+    row: dict[str, Any] = {
+        "step": step,
+        "seconds": round(seconds),
+        **{f"train_{k}": v for k, v in running.items()},
+    }
     row |= {f"val_{k}": v for k, v in figures.items()}
     new = not curve.exists()
     with curve.open("a", newline="") as file:
@@ -144,7 +158,12 @@ def _validate(
 
 
 def _save(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor], step: int, seconds: float
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    step: int,
+    seconds: float,
 ) -> None:
     tensors = {f"network.{name}": value.detach().contiguous() for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value.contiguous() for name, value in average.items()}

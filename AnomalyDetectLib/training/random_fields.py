@@ -11,7 +11,9 @@ Shape = tuple[int, int, int]
 
 
 def smooth_noise(rng: np.random.Generator, shape: Shape, knots: Shape, sd: float) -> Tensor:
-    """Gaussian noise of standard deviation `sd` on a coarse lattice of `knots`, trilinearly enlarged to `shape`."""
+    """Gaussian noise of standard deviation `sd` on a coarse lattice of `knots`, trilinearly enlarged to
+    `shape`.
+    """
     coarse = torch.from_numpy(rng.normal(0.0, sd, (1, 1, *knots)).astype(np.float32))
     return functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0]
 
@@ -25,7 +27,9 @@ def blur_axis(x: Tensor, sigma: float, axis: int) -> Tensor:
     kernel /= kernel.sum()
     size = x.shape[axis]
     ends = [x.narrow(axis, 0, 1)] * radius, [x.narrow(axis, size - 1, 1)] * radius
-    padded = torch.cat([*ends[0], x, *ends[1]], axis)  # a sum of shifts is ten times faster than conv1d on one channel
+    padded = torch.cat(
+        [*ends[0], x, *ends[1]], axis
+    )  # a sum of shifts is ten times faster than conv1d on one channel
     out = padded.narrow(axis, 0, size) * float(kernel[0])
     for shift, weight in enumerate(kernel[1:], 1):
         out.add_(padded.narrow(axis, shift, size), alpha=float(weight))
@@ -69,18 +73,27 @@ def random_rotation(rng: np.random.Generator, degrees: float) -> np.ndarray:
 
 
 def sample_affine(
-    channels: Tensor, index_map: np.ndarray, shape: Shape, displacement: Tensor | None = None, mode: str = "bilinear"
+    channels: Tensor,
+    index_map: np.ndarray,
+    shape: Shape,
+    displacement: Tensor | None = None,
+    mode: str = "bilinear",
 ) -> Tensor:
-    """Values of (C,X,Y,Z) at index_map @ output index, zero outside; `displacement` (3,X,Y,Z) in source voxels."""
+    """Values of (C,X,Y,Z) at index_map @ output index, zero outside; `displacement` (3,X,Y,Z) in source
+    voxels.
+    """
     size = np.array(channels.shape[1:], float)
     matrix = np.diag([*(2.0 / size), 1.0]) @ index_map
     offset = torch.tensor(matrix[:3, 3] + 1.0 / size - 1.0, dtype=torch.float32)
     axes = [torch.arange(n, dtype=torch.float32) for n in shape]
     columns = torch.tensor(matrix[:3, :3], dtype=torch.float32)
     points = offset + sum(
-        axis.view([-1 if d == k else 1 for d in range(3)] + [1]) * columns[:, k] for k, axis in enumerate(axes)
+        axis.view([-1 if d == k else 1 for d in range(3)] + [1]) * columns[:, k]
+        for k, axis in enumerate(axes)
     )
     if displacement is not None:
         points = points + displacement.movedim(0, -1) * torch.tensor(2.0 / size, dtype=torch.float32)
     grid = points.flip(-1)[None]
-    return functional.grid_sample(channels[None], grid, mode=mode, padding_mode="zeros", align_corners=False)[0]
+    return functional.grid_sample(channels[None], grid, mode=mode, padding_mode="zeros", align_corners=False)[
+        0
+    ]

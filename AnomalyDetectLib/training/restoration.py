@@ -26,7 +26,9 @@ WHITE_CLASSES = (labels.WHITE, labels.CEREBELLUM_WHITE, labels.BRAINSTEM)
 
 @dataclass(frozen=True)
 class HealthyScan:
-    """A healthy brain on the working grid: `image` fp16 in working units, `tissue` classes, `brain`, all (X,Y,Z)."""
+    """A healthy brain on the working grid: `image` fp16 in working units, `tissue` classes, `brain`, all
+    (X,Y,Z).
+    """
 
     name: str
     image: Tensor
@@ -35,7 +37,9 @@ class HealthyScan:
 
 
 def load_healthy_scans(data: Path, cache: Path, split: str) -> list[HealthyScan]:
-    """IXI T1 scans of one split, aligned by their labels, N4-corrected and scaled; prepared once into `cache`."""
+    """IXI T1 scans of one split, aligned by their labels, N4-corrected and scaled; prepared once into
+    `cache`.
+    """
     path = cache / "affines.json"
     if not path.exists():
         template.save_affines(template.build_affines(data), path)
@@ -54,7 +58,9 @@ def load_healthy_scans(data: Path, cache: Path, split: str) -> list[HealthyScan]
             part.replace(file)
         with np.load(file) as arrays:
             scans.append(
-                HealthyScan(subject.name, *(torch.from_numpy(arrays[key]) for key in ("image", "tissue", "brain")))
+                HealthyScan(
+                    subject.name, *(torch.from_numpy(arrays[key]) for key in ("image", "tissue", "brain"))
+                )
             )
     log.info("%d healthy scans (%s)", len(scans), split)
     return scans
@@ -74,7 +80,9 @@ def prepare_subject(
 
 
 def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor, Tensor]:
-    """Image, tissue and brain (X,Y,Z) with another pose, shape, contrast curve, resolution, bias, noise and mask rim."""
+    """Image, tissue and brain (X,Y,Z) with another pose, shape, contrast curve, resolution, bias, noise and
+    mask rim.
+    """
     image, tissue, brain = scan.image.float(), scan.tissue, scan.brain
     size = (image.shape[0], image.shape[1], image.shape[2])
     if rng.random() < 0.85:
@@ -85,7 +93,9 @@ def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor
         index_map[:3, 3] = centre - linear @ centre + rng.normal(0, 1.0, 3)
         bend = None
         if rng.random() < 0.5:
-            bend = torch.stack([fields.smooth_noise(rng, size, (6, 7, 6), rng.uniform(0.2, 0.9)) for _ in range(3)])
+            bend = torch.stack(
+                [fields.smooth_noise(rng, size, (6, 7, 6), rng.uniform(0.2, 0.9)) for _ in range(3)]
+            )
         image = fields.sample_affine(image[None], index_map, size, bend)[0]
         flags = torch.stack([tissue.float(), brain.float()])
         flags = fields.sample_affine(flags, index_map, size, bend, mode="nearest")
@@ -103,7 +113,9 @@ def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor
     image = image * rng.normal(1.0, 0.025)
     if rng.random() < 0.5:  # another extraction's rim
         rim = -functional.max_pool3d(-brain.float()[None, None], 3, 1, 1)[0, 0]
-        brain = torch.where(fields.smooth_noise(rng, size, (5, 5, 5), 1.0) > rng.uniform(-1, 1), rim > 0.5, brain)
+        brain = torch.where(
+            fields.smooth_noise(rng, size, (5, 5, 5), 1.0) > rng.uniform(-1, 1), rim > 0.5, brain
+        )
     return image, tissue, brain
 
 
@@ -125,7 +137,9 @@ class RestorationTask:
         clean = (image * brain).clamp(0, 2.0)
         bad = corruption.corrupt(rng, clean, brain, tissue, severity)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**31))))
-        noise = noise * brain * (0.0 if plain else rng.uniform(0, 0.05))  # the same noise on both: not an anomaly
+        noise = (
+            noise * brain * (0.0 if plain else rng.uniform(0, 0.05))
+        )  # the same noise on both: not an anomaly
         return {
             "image": (bad.image + noise)[None],
             "clean": (clean + noise)[None],
@@ -134,9 +148,11 @@ class RestorationTask:
             "severity": torch.tensor([severity], dtype=torch.float32),
         }
 
-    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        """`size` corrupted scans."""
-        return _stack([self._sample(rng, self.scans[int(rng.integers(len(self.scans)))]) for _ in range(size)])
+    def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
+        """`size` corrupted scans, of all kinds from the start."""
+        return _stack(
+            [self._sample(rng, self.scans[int(rng.integers(len(self.scans)))]) for _ in range(size)]
+        )
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """BCE on the corruption's weight plus Huber on the restored scan, more inside corruptions."""

@@ -1,4 +1,6 @@
-"""The template: a symmetric affine average of the training brains, its tissue priors, region consensus and affines."""
+"""The template: a symmetric affine average of the training brains, its tissue priors, region consensus and
+affines.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Subject:
 
 
 def ixi_subjects(data: Path, split: str | None = None) -> list[Subject]:
-    """The IXI subjects of `data`/ixi_t1_2mm, of one split ("train", "val") or all, in the order of their names."""
+    """The IXI subjects of `data`/ixi_t1_2mm, of one split ("train", "val") or all, in the order of their
+    names.
+    """
     folder = data / "ixi_t1_2mm"
     subjects = []
     with (folder / "participants.tsv").open() as file:
@@ -72,8 +76,8 @@ def head_label_maps(data: Path) -> Iterator[tuple[str, NDArray[np.uint16], Grid]
 def build_affines(data: Path) -> dict[str, Affine]:
     """template-from-subject affines (RAS mm) of every IXI scan and every head label map.
 
-    The mean shape comes from the training subjects whose sides are right; its centre is moved so that the average
-    brain lies in the middle of the working grid.
+    The mean shape comes from the training subjects whose sides are right; its centre is moved so that the
+    average brain lies in the middle of the working grid.
     """
     regions = np.array(sorted(set(np.flatnonzero(labels.MUSE_TISSUE)) - {1, 46, 69}), dtype=np.uint8)
     partner = labels.mirror_muse(regions)
@@ -92,14 +96,18 @@ def build_affines(data: Path) -> dict[str, Affine]:
     maps = {name: affines.fit_affine(shape, mean) for name, shape in shapes.items()}
     centres = []
     for name, low, high, affine in extents:
-        corners = np.array([[(low, high)[b][axis] for axis, b in enumerate(bits)] for bits in np.ndindex(2, 2, 2)])
+        corners = np.array(
+            [[(low, high)[b][axis] for axis, b in enumerate(bits)] for bits in np.ndindex(2, 2, 2)]
+        )
         box = affines.apply_affine(maps[name], affines.apply_affine(affine, corners.astype(float)))
         centres.append((box.min(0) + box.max(0)) / 2)
     shift = -np.mean(centres, axis=0) * [0, 1, 1]
     mean = mean + shift
     maps = {name: affines.fit_affine(shape, mean) for name, shape in shapes.items()}
     rows = [int(np.flatnonzero(regions == muse)[0]) for muse, _ in labels.SHARED_STRUCTURES]
-    target = np.mean([_extent(labels.MUSE_TISSUE[r], g, maps[n]) for n, r, g in _some_regions(data, maps)], axis=0)
+    target = np.mean(
+        [_extent(labels.MUSE_TISSUE[r], g, maps[n]) for n, r, g in _some_regions(data, maps)], axis=0
+    )
     for name, array, grid in head_label_maps(data):
         numbers = np.array([pair[1] for pair in labels.SHARED_STRUCTURES])
         deep = affines.fit_affine(affines.label_centroids(array, grid.affine, numbers), mean[rows])
@@ -120,7 +128,9 @@ def _some_regions(data: Path, maps: dict[str, Affine]) -> Iterator[tuple[str, ND
 
 
 def _extent(tissue: NDArray[np.uint8], grid: Grid, affine: Affine) -> NDArray[np.float64]:
-    """2nd and 98th percentile (2,3), mm in template space, of the cerebrum's and cerebellum's voxels along each axis."""
+    """2nd and 98th percentile (2,3), mm in template space, of the cerebrum's and cerebellum's voxels along
+    each axis.
+    """
     brain = np.isin(tissue, (labels.CORTEX, labels.WHITE, labels.CEREBELLUM_GREY, labels.CEREBELLUM_WHITE))
     points = np.argwhere(brain)[::7].astype(float)
     return np.percentile(affines.apply_affine(affine @ grid.affine, points), [2, 98], axis=0)
@@ -144,6 +154,8 @@ def load_affines(path: Path) -> dict[str, Affine]:
     return {name: np.array(a) for name, a in json.loads(path.read_text()).items()}
 
 
-def to_template(array: NDArray[np.generic], grid: Grid, affine: Affine, *, nearest: bool = False) -> NDArray[np.generic]:
+def to_template(
+    array: NDArray[np.generic], grid: Grid, affine: Affine, *, nearest: bool = False
+) -> NDArray[np.generic]:
     """`array` on `grid` resampled to the working grid by its template-from-subject affine."""
     return resample(array, grid, template_grid(), source_from_target=np.linalg.inv(affine), nearest=nearest)

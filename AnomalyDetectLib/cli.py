@@ -1,0 +1,306 @@
+"""anomalydetect …: the command line."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from AnomalyDetectLib import __version__
+from AnomalyDetectLib.errors import AnomalyDetectError
+
+NOTICE = "Research use only. Not a medical device. Nothing leaves this computer."
+FAILED = 2
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=f"Shows what is unusual in a brain scan. {NOTICE}",
+)
+out = Console()
+err = Console(stderr=True)
+
+
+class Modality(str, Enum):
+    """Contrasts that can be given; auto: guess."""
+
+    auto = "auto"
+    T1 = "T1"
+    T2 = "T2"
+    FLAIR = "FLAIR"
+    PD = "PD"
+    CT = "CT"
+
+
+class Device(str, Enum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+def _fail(message: str) -> None:
+    err.print(f"[red]error:[/red] {message}", soft_wrap=True, highlight=False, markup=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"anomalydetect {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def run(
+    scans: Annotated[list[Path], typer.Argument(help="NIfTI, NRRD, MHA files or DICOM series folders.")],
+    to: Annotated[Path, typer.Option("--out", help="Folder for the results; one sub-folder a scan.")],
+    modality: Annotated[Modality, typer.Option(help="Contrast of the scans.")] = Modality.auto,
+    brain_mask: Annotated[
+        Path | None, typer.Option(help="Brain mask on the scan's grid, instead of the found one.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="A name from `anomalydetect models`.")] = "auto",
+    device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.auto,
+    false_alarms: Annotated[
+        float, typer.Option(help="Expected false alarms per healthy brain, 0.01-30.")
+    ] = 1.0,
+    age: Annotated[
+        float | None, typer.Option(help="Age in years, compared with the model's training set.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
+) -> None:
+    """Take scans to findings. A scan that can't be processed gets one line and exit code 2; the others go
+    on.
+    """
+    from AnomalyDetectLib import pipeline
+    from AnomalyDetectLib.io.read import case_name, read_mask, read_volume
+    from AnomalyDetectLib.models import zoo
+    from AnomalyDetectLib.report.write_case import write_case
+
+    reports: list[dict[str, Any]] = []
+    failed = 0
+    with _progress(as_json) as progress:
+        try:
+            chosen_device = pipeline.choose_device(device.value)
+            network = pipeline.load_head_network()
+            if model != "auto":
+                zoo.choose(model, None)
+            _check_false_alarms(false_alarms)
+        except AnomalyDetectError as error:
+            _fail(str(error))
+            raise typer.Exit(FAILED) from None
+
+        @functools.cache
+        def detector(contrast: str) -> pipeline.Detector:
+            return pipeline.load_detector(zoo.choose(model, contrast), chosen_device)
+
+        for scan, case in zip(scans, _distinct([case_name(scan) for scan in scans]), strict=True):
+            task = progress.add_task(case, total=1.0, stage="read")
+            try:
+                volume = read_volume(scan, None if modality is Modality.auto else modality.value)
+                mask = None if brain_mask is None else read_mask(brain_mask, volume.grid)
+                detection = pipeline.detect(
+                    volume,
+                    network,
+                    detector,
+                    brain_mask=mask,
+                    expected_false_alarms=false_alarms,
+                    age=age,
+                    progress=_show(progress, task),
+                )
+                report = write_case(detection, to, case, str(scan))
+                reports.append(report.to_dict())
+                progress.update(task, completed=1.0, stage="written")
+            except AnomalyDetectError as error:
+                failed += 1
+                progress.update(task, stage="failed")
+                _fail(str(error))
+    if as_json:
+        out.print_json(json.dumps(reports if len(scans) > 1 else (reports[0] if reports else {})))
+    else:
+        for report_fields in reports:
+            _print_report(report_fields, to)
+        out.print(NOTICE, style="dim")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def models() -> None:
+    """The zoo: name, family, contrasts, measured figures, licence, size."""
+    from AnomalyDetectLib.models import zoo
+
+    table = Table(
+        "name", "family", "contrasts", "figures", "licence of the weights", "MB", title="Normative models"
+    )
+    for card in zoo.cards():
+        figures = "\n".join(
+            f"{name}: {value}" for name, value in card.figures.items() if not isinstance(value, dict)
+        )
+        table.add_row(
+            f"{card.name} {card.version}",
+            card.family,
+            ", ".join(card.contrasts),
+            figures,
+            card.licence,
+            f"{card.megabytes:.1f}",
+        )
+    out.print(table)
+    out.print(NOTICE, style="dim")
+
+
+@app.command()
+def demo(
+    to: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("demo"),
+    false_alarms: Annotated[float, typer.Option(help="Expected false alarms per healthy brain.")] = 1.0,
+) -> None:
+    """The bundled simulated patient, end to end, with pictures."""
+    from AnomalyDetectLib.evaluation.demo import run_demo
+
+    _guard(lambda: run_demo(to, false_alarms, out))
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """What is installed, what is missing, what to do."""
+    from AnomalyDetectLib.doctor import diagnose, show
+
+    found = diagnose()
+    if as_json:
+        out.print_json(json.dumps(found))
+    else:
+        show(found, out)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML file such as configs/restore_t1.toml.")],
+    data: Annotated[Path, typer.Option(help="Folder of the training data.")],
+    runs: Annotated[Path, typer.Option(help="Folder for caches, checkpoints and curves.")] = Path("runs"),
+    steps: Annotated[int | None, typer.Option(help="Updates in all, instead of the config's.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="CPU threads, instead of the config's.")] = None,
+) -> None:
+    """Train a model; a run that was stopped goes on from its checkpoint."""
+    from AnomalyDetectLib.training.config import train_from
+
+    _guard(lambda: train_from(config, data, runs, steps=steps, device=device, threads=threads, console=out))
+
+
+@app.command()
+def ship(
+    config: Annotated[Path, typer.Argument(help="The TOML file that the model was trained with.")],
+    data: Annotated[Path, typer.Option(help="Folder of the training data.")],
+    runs: Annotated[Path, typer.Option(help="Folder of the trained weights.")] = Path("runs"),
+) -> None:
+    """Calibrate a trained model on healthy scans and write its folder in Resources/Models."""
+    from AnomalyDetectLib.training.ship import ship_from
+
+    _guard(lambda: ship_from(config, data, runs, out))
+
+
+@app.command()
+def benchmark(
+    name: Annotated[str, typer.Argument(help="road, detection, preparation or findings.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of the development data.")] = None,
+    to: Annotated[Path, typer.Option("--out", help="Folder for tables and pictures.")] = Path(
+        "runs/benchmark"
+    ),
+    limit: Annotated[int | None, typer.Option(help="Use only so many scans of each set.")] = None,
+) -> None:
+    """Measure the product and print the figures that the cards quote."""
+    from AnomalyDetectLib.evaluation.benchmarks import run_benchmark
+
+    _guard(lambda: run_benchmark(name, data, to, limit, out))
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app()
+
+
+def _guard(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except AnomalyDetectError as error:
+        _fail(str(error))
+        raise typer.Exit(FAILED) from None
+
+
+def _check_false_alarms(value: float) -> None:
+    if not 0.01 <= value <= 30:
+        raise AnomalyDetectError(f"--false-alarms {value}: give a number from 0.01 to 30")
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Case names, numbered where several scans have the same."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return result
+
+
+def _progress(quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"), TimeElapsedColumn(),
+        console=err, disable=quiet,
+    )  # fmt: skip
+
+
+def _show(progress: Progress, task: Any) -> Callable[[str, float], None]:
+    return lambda stage, share: progress.update(task, completed=share, stage=stage)
+
+
+def _print_report(report: dict[str, Any], to: Path) -> None:
+    fit = report["fit"]
+    threshold = report["threshold"]
+    expected = report["expected_false_alarms"]
+    meaning = f" ({expected:g} expected in a healthy brain)" if expected is not None else ""
+    out.print(
+        f"[bold]{report['case']}[/bold]: {report['modality']}, {report['model']['name']}, fit {fit['verdict']}"
+        f"{': ' + '; '.join(fit['reasons']) if fit['reasons'] else ''}"
+    )
+    out.print(
+        f"  {report['n_findings']} findings, {report['findings_ml']:.1f} ml at |z| ≥ {threshold:.2f}{meaning}"
+    )
+    if report["findings"]:
+        out.print(findings_table(report["findings"]))
+    out.print(f"  {to / report['case']}")
+
+
+def findings_table(findings: list[dict[str, Any]]) -> Table:
+    """The findings of a report as a table for the terminal."""
+    table = Table("#", "where", "centre RAS (mm)", "ml", "peak z", "q", "±")
+    for row in findings:
+        where = " ".join(word for word in (row["side"], row["location"]) if word)
+        centre = ", ".join(f"{c:.0f}" for c in row["centroid_ras_mm"])
+        q = "" if row["q"] is None else f"{row['q']:.3f}"
+        sign = "brighter" if row["sign"] == "bright" else "darker"
+        table.add_row(
+            str(row["id"]), where, centre, f"{row['volume_ml']:.2f}", f"{row['peak_z']:.1f}", q, sign
+        )
+    return table
+
+
+if __name__ == "__main__":
+    main()

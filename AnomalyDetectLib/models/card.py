@@ -1,0 +1,112 @@
+"""The model card: what a model is, what it was trained on, what it is worth, and the checksums of its
+files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from AnomalyDetectLib.errors import ModelError
+
+CARD = "card.json"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What stands in a model folder's card.json.
+
+    family: the file of `models/` that runs it. contrasts: modalities it was trained for. licence: of the
+    weights, the strictest of their data's. sha256: checksum of every other file that the model loads.
+    figures: measured results by name.
+    options: what the family needs to rebuild the network.
+    """
+
+    name: str
+    version: str
+    family: str
+    contrasts: tuple[str, ...]
+    summary: str
+    licence: str
+    credit: str
+    training: str
+    intended_use: str
+    age_range: tuple[float, float] | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
+    folder: Path = Path()
+
+    def path(self, file: str) -> Path:
+        """The path of one of the model's files, its checksum verified.
+
+        Raises `ModelError` when it is missing or its SHA-256 is not the card's.
+        """
+        path = self.folder / file
+        if not path.is_file():
+            raise ModelError(f"{self.name}: {file} is missing from {self.folder}; install the model again")
+        if file not in self.sha256:
+            raise ModelError(f"{self.name}: {file} has no checksum in {CARD}; install the model again")
+        found = sha256_of(path)
+        if found != self.sha256[file]:
+            raise ModelError(
+                f"{self.name}: {file} has SHA-256 {found[:12]}…, the card says {self.sha256[file][:12]}…; "
+                "the file is damaged or was changed: install the model again"
+            )
+        return path
+
+    def tensors(self, file: str = "weights.safetensors") -> dict[str, Tensor]:
+        """Verified tensors of a safetensors file as float32."""
+        return {name: value.float() for name, value in load_file(self.path(file)).items()}
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the model's files on disk in MB."""
+        return (
+            sum((self.folder / file).stat().st_size for file in self.sha256 if (self.folder / file).exists())
+            / 1e6
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _digest(path)
+        )
+
+
+def _digest(path: Path) -> str:
+    """Python 3.10 has no `hashlib.file_digest`."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read a model folder's card. Raises `ModelError` when there is none or it can't be understood."""
+    path = folder / CARD
+    if not path.is_file():
+        raise ModelError(f"{folder.name}: no {CARD} in {folder}; install the model again")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw["contrasts"] = tuple(raw["contrasts"])
+        raw["age_range"] = tuple(raw["age_range"]) if raw.get("age_range") else None
+        return ModelCard(**raw, folder=folder)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder.name}: {CARD} can't be read ({error}); install the model again") from error
+
+
+def write_card(card: ModelCard) -> None:
+    """Write card.json beside the model's files, with the checksums of all files that are there."""
+    files = sorted(p for p in card.folder.iterdir() if p.is_file() and p.name not in (CARD, "README.md"))
+    fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card) if f.name != "folder"}
+    fields["sha256"] = {file.name: sha256_of(file) for file in files}
+    (card.folder / CARD).write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

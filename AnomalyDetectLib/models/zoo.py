@@ -1,0 +1,81 @@
+"""The zoo: every model folder, and the one function that turns a name into a model that can rebuild."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from AnomalyDetectLib.errors import ModelError
+from AnomalyDetectLib.models import atlas_z, intensity, restoration
+from AnomalyDetectLib.models.card import CARD, ModelCard, read_card
+from AnomalyDetectLib.models.rebuild import Rebuild
+from AnomalyDetectLib.prepare.prepared import Prepared
+from AnomalyDetectLib.resources import resource
+
+# In the order of preference: `auto` takes the first whose contrasts include the scan's.
+PREFERENCE = ("restore-t1", "atlas-z", "intensity")
+# Folders that serve the preparation and rebuild nothing.
+NOT_NORMATIVE = ("brain-extraction",)
+
+
+class NormativeModel(Protocol):
+    """A model of healthy brains."""
+
+    card: ModelCard
+
+    def rebuild(self, prepared: Prepared, device: str = "cpu") -> Rebuild:
+        """A healthy version of the scan."""
+
+
+_FAMILIES = {
+    "restoration": restoration.Restoration,
+    "atlas-z": atlas_z.AtlasZ,
+    "intensity": intensity.Intensity,
+}
+
+
+def models_folder() -> Path:
+    """The folder of the shipped models."""
+    return resource("Models")
+
+
+def cards() -> list[ModelCard]:
+    """The cards of all normative models, the preferred first."""
+    found = [read_card(path.parent) for path in sorted(models_folder().glob(f"*/{CARD}"))]
+    rank = {name: place for place, name in enumerate(PREFERENCE)}
+    normative = [card for card in found if card.name not in NOT_NORMATIVE]
+    return sorted(normative, key=lambda card: (rank.get(card.name, len(rank)), card.name))
+
+
+def choose(name: str, modality: str | None) -> ModelCard:
+    """The card of a model by name; "auto": the preferred one for `modality`.
+
+    Raises `ModelError` naming what there is when nothing fits.
+    """
+    known = cards()
+    if name != "auto":
+        for card in known:
+            if card.name == name:
+                return card
+        raise ModelError(
+            f"model {name!r} is unknown; there are: {', '.join(card.name for card in known) or 'none'}"
+        )
+    for card in known:
+        if modality is None or modality in card.contrasts:
+            return card
+    contrasts = sorted({contrast for card in known for contrast in card.contrasts})
+    raise ModelError(
+        f"no model for {modality} scans; there are models for {', '.join(contrasts) or 'nothing'}"
+    )
+
+
+def load(card: ModelCard) -> NormativeModel:
+    """The model of a card, its weights verified. Raises `ModelError` for a family that this version doesn't
+    know.
+    """
+    if card.family not in _FAMILIES:
+        raise ModelError(
+            f"{card.name}: family {card.family!r} is unknown to this version; update anomalydetect"
+        )
+    model: NormativeModel = _FAMILIES[card.family](card)
+    return model

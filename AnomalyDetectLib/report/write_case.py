@@ -1,0 +1,65 @@
+"""write_case(): the eight files of one case, all at once or not at all."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from AnomalyDetectLib.io.write import results_folder, write_nifti
+from AnomalyDetectLib.pipeline import Detection
+from AnomalyDetectLib.report.findings_csv import write_findings_csv
+from AnomalyDetectLib.report.preview import write_preview
+from AnomalyDetectLib.report.report_json import CaseReport, ModelUsed, write_report
+
+KEEP_BITS = 10  # three significant digits are more than the maps are worth
+
+
+def case_report(detection: Detection, case: str, source: str) -> CaseReport:
+    """What report.json says of a detection."""
+    card = detection.card
+    return CaseReport(
+        case=case,
+        input=source,
+        modality=detection.prepared.modality,
+        model=ModelUsed(card.name, card.version, card.sha256.get("weights.safetensors", "")),
+        threshold=detection.settings.threshold,
+        fit=detection.prepared.fit,
+        device=detection.device,
+        image_score=detection.maps.image_score,
+        image_p=detection.maps.image_p,
+        expected_false_alarms=detection.expected_false_alarms,
+        findings=detection.findings.table,
+        seconds=detection.seconds,
+        warnings=detection.warnings,
+    )
+
+
+def write_case(detection: Detection, out: Path, case: str, source: str) -> CaseReport:
+    """Write `out`/`case`/; what stood there before stays until everything new is complete.
+
+    Raises `OutputError` when the place can't be written or the disk is full; then nothing new is left behind.
+    """
+    began = time.perf_counter()
+    grid, maps = detection.volume.grid, detection.maps
+    with results_folder(out, case) as folder:
+        for name in ("healthy", "residual", "score", "uncertainty"):
+            write_nifti(getattr(maps, name), grid, folder / f"{name}.nii.gz", keep_bits=KEEP_BITS)
+        labelmap = detection.findings.labelmap
+        write_nifti(labelmap.astype(np.int32), grid, folder / "mask.nii.gz")
+        write_findings_csv(detection.findings.table, folder / "findings.csv")
+        write_preview(
+            detection.volume,
+            maps,
+            labelmap,
+            detection.findings.table,
+            folder / "preview.png",
+            case=case,
+            model=f"{detection.card.name} {detection.card.version}",
+            threshold=detection.settings.threshold,
+        )
+        detection.seconds["write"] = time.perf_counter() - began
+        report = case_report(detection, case, source)
+        write_report(report, folder / "report.json")
+    return report

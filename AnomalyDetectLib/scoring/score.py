@@ -1,0 +1,130 @@
+"""score(): from a healthy version to the maps that findings are made from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from AnomalyDetectLib.models.rebuild import Rebuild
+from AnomalyDetectLib.prepare.prepared import Prepared
+from AnomalyDetectLib.prepare.template import load_template
+from AnomalyDetectLib.scoring import detail
+from AnomalyDetectLib.scoring.evidence import evidence, residual
+from AnomalyDetectLib.scoring.maps import AnomalyMaps
+from AnomalyDetectLib.scoring.statistics import HealthyStatistics
+from AnomalyDetectLib.volume import FloatArray, Volume, resample
+
+STATISTICS = "statistics.safetensors"
+IMAGE_SCORES = "image_scores.json"
+TOP_SHARE = 0.001  # the image score is the mean |z| of this share of the brain's voxels
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What turns a model's rebuild into z: healthy statistics of each evidence map, and healthy image scores.
+
+    statistics: by evidence name. fused: of the mean of the standardised maps, so that the result is a z
+    again.
+    healthy_image_scores: sorted image scores of held-out healthy scans; empty before calibration.
+    """
+
+    statistics: dict[str, HealthyStatistics]
+    fused: HealthyStatistics
+    healthy_image_scores: tuple[float, ...] = ()
+
+    def combined(self, prepared: Prepared, rebuild: Rebuild) -> FloatArray:
+        """The mean of the standardised evidence maps (X,Y,Z)."""
+        maps = evidence(prepared, rebuild)
+        parts = [
+            self.statistics[name].standardise(maps[name], prepared.brain) for name in sorted(self.statistics)
+        ]
+        return np.mean(parts, axis=0, dtype=np.float32)
+
+    def z(self, prepared: Prepared, rebuild: Rebuild) -> FloatArray:
+        """Signed calibrated z on the working grid (X,Y,Z)."""
+        return self.fused.standardise(self.combined(prepared, rebuild), prepared.brain)
+
+    def image_p(self, image_score: float) -> float | None:
+        """Share of healthy scans with a score at least as high, (1 + k) / (1 + n); None before
+        calibration.
+        """
+        healthy = np.asarray(self.healthy_image_scores)
+        if len(healthy) == 0:
+            return None
+        return float((1 + (healthy >= image_score).sum()) / (1 + len(healthy)))
+
+    def save(self, folder: Path) -> None:
+        """Write statistics.safetensors and image_scores.json."""
+        tensors = self.fused.tensors("fused")
+        for name, one in self.statistics.items():
+            tensors |= one.tensors(name)
+        save_file(tensors, folder / STATISTICS)
+        (folder / IMAGE_SCORES).write_text(
+            json.dumps([round(s, 4) for s in self.healthy_image_scores]) + "\n"
+        )
+
+
+def load_scorer(statistics: Path, image_scores: Path | None) -> Scorer:
+    """Read what `Scorer.save` wrote."""
+    tensors = load_file(statistics)
+    names = sorted({key.split(".")[0] for key in tensors} - {"fused"})
+    scores = tuple(json.loads(image_scores.read_text())) if image_scores is not None else ()
+    return Scorer(
+        {name: HealthyStatistics.from_tensors(tensors, name) for name in names},
+        HealthyStatistics.from_tensors(tensors, "fused"),
+        scores,
+    )
+
+
+def image_score(z: FloatArray, brain: NDArray[np.bool_]) -> float:
+    """Mean |z| of the most unusual thousandth of the brain (at least ten voxels)."""
+    values = np.abs(z[brain])
+    count = min(len(values), max(10, int(TOP_SHARE * len(values))))
+    if count == 0:
+        return 0.0
+    return float(np.partition(values, -count)[-count:].mean())
+
+
+def score(volume: Volume, prepared: Prepared, rebuild: Rebuild, scorer: Scorer) -> AnomalyMaps:
+    """Healthy version, residual, z and uncertainty on the scan's own grid, and one number for the whole
+    scan.
+    """
+    z = scorer.z(prepared, rebuild)
+    signed = residual(prepared, rebuild)
+    box = detail.brain_box(prepared.input_brain, volume.grid)
+    way = prepared.to_input.on(box.grid)
+    inside = prepared.input_brain[box.slices]
+    healthy = detail.healthy_version(volume, prepared, signed, z, box)
+    number = image_score(z, prepared.brain)
+    template = load_template()
+    regions = resample(
+        template.regions, template.grid, box.grid, source_from_target=way.working_from_input, nearest=True
+    )
+    region = np.zeros(volume.array.shape, np.uint8)
+    region[box.slices] = regions
+    return AnomalyMaps(
+        grid=volume.grid,
+        brain=prepared.input_brain,
+        healthy=healthy,
+        residual=volume.array - healthy,
+        score=box.expand(np.where(inside, way.to_input(z), 0).astype(np.float32)),
+        uncertainty=box.expand(np.where(inside, way.to_input(_uncertainty(prepared, rebuild, scorer)), 0)),
+        region=region,
+        image_score=number,
+        image_p=scorer.image_p(number),
+    )
+
+
+def _uncertainty(prepared: Prepared, rebuild: Rebuild, scorer: Scorer) -> FloatArray:
+    """SD of the rebuild in units of the healthy residual's SD (X,Y,Z); 0 where the model gives no
+    variance.
+    """
+    if rebuild.variance is None:
+        return np.zeros(prepared.brain.shape, np.float32)
+    spread = scorer.statistics["residual"].sd
+    return np.where(prepared.brain, np.sqrt(np.maximum(rebuild.variance, 0)) / spread, 0).astype(np.float32)

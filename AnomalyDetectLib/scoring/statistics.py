@@ -1,0 +1,91 @@
+"""Healthy statistics: how large a residual is normal, voxel by voxel in template space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth
+
+SHRINK = 2
+SMOOTHING_MM = 4.0
+BULK = (1.0, 1.8)  # how far a scan may widen the healthy spread
+
+
+@dataclass(frozen=True)
+class HealthyStatistics:
+    """Mean and SD (X,Y,Z) of a signed evidence map over healthy scans, smoothed, on the working grid.
+
+    bulk: median over healthy scans of the robust spread of z within one scan, what a scan's own spread is
+    compared with.
+    """
+
+    mean: FloatArray
+    sd: FloatArray
+    bulk: float
+
+    def standardise(self, evidence: FloatArray, brain: BoolArray) -> FloatArray:
+        """z = (evidence - mean) / sd (X,Y,Z), 0 outside the brain, widened where the whole scan is noisier
+        than healthy ones.
+
+        The widening compares the robust spread (median absolute z) of the scan's voxels with that of healthy
+        scans. A lesion of a tenth of the brain moves a median by little, so it isn't eaten; the factor is
+        kept within `BULK`.
+        """
+        z = np.where(brain, (evidence - self.mean) / self.sd, 0).astype(np.float32)
+        factor = float(np.clip(spread(z, brain) / max(self.bulk, 1e-6), *BULK))
+        return np.asarray(z / factor, dtype=np.float32)
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """fp16 tensors at half resolution under `name`, for a safetensors file."""
+        shrunk = torch.from_numpy(np.stack([self.mean, self.sd]))[None]
+        small = functional.avg_pool3d(shrunk, SHRINK)[0].half()
+        return {f"{name}.maps": small.contiguous(), f"{name}.bulk": torch.tensor([self.bulk])}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], name: str) -> HealthyStatistics:
+        """What `tensors` wrote, enlarged to the working grid."""
+        small = tensors[f"{name}.maps"].float()[None]
+        maps = functional.interpolate(small, scale_factor=SHRINK, mode="trilinear", align_corners=False)[
+            0
+        ].numpy()
+        return cls(maps[0], maps[1], float(tensors[f"{name}.bulk"]))
+
+
+def spread(z: FloatArray, brain: BoolArray) -> float:
+    """Robust SD of a map inside the brain, 1.4826 times the median absolute value."""
+    values = np.abs(z[brain])
+    return 1.4826 * float(np.median(values)) if len(values) else 0.0
+
+
+def fit_statistics(
+    evidence: list[FloatArray], brains: list[BoolArray], spacing_mm: float = 2.0
+) -> HealthyStatistics:
+    """Statistics of healthy scans: voxel-wise over scans, both sides pooled, smoothed; the SD has a floor.
+
+    Voxels are weighted by how many scans have brain there; where none has, the global SD stands. The floor,
+    half of the median SD inside the brain, keeps places where all training scans agree from shouting.
+    """
+    weight = np.zeros(evidence[0].shape, np.float64)
+    first, second = np.zeros_like(weight), np.zeros_like(weight)
+    for one, brain in zip(evidence, brains, strict=True):
+        for values, inside in ((one, brain), (one[::-1], brain[::-1])):
+            weight += inside
+            first += np.where(inside, values, 0)
+            second += np.where(inside, values.astype(np.float64) ** 2, 0)
+    sigma = SMOOTHING_MM / 2.355 / spacing_mm
+    sigmas = (sigma, sigma, sigma)
+    w = smooth(weight.astype(np.float32), sigmas) + 1e-3
+    mean = smooth(first.astype(np.float32), sigmas) / w
+    variance = np.maximum(smooth(second.astype(np.float32), sigmas) / w - mean**2, 0)
+    covered = weight > 0.2 * 2 * len(evidence)
+    overall = float(np.sqrt(np.median(variance[covered])))
+    sd = np.where(w > 0.5, np.sqrt(variance), overall)
+    sd = np.maximum(sd, 0.5 * overall).astype(np.float32)
+    provisional = HealthyStatistics(mean.astype(np.float32), sd, bulk=1.0)
+    bulks = [spread((e - provisional.mean) / sd, b) for e, b in zip(evidence, brains, strict=True)]
+    return HealthyStatistics(provisional.mean, sd, float(np.median(bulks)))

@@ -1,0 +1,86 @@
+"""Calibration: what a model says of healthy scans, and from it z, image p-values and expected false
+alarms.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
+from AnomalyDetectLib.io.read import read_volume
+from AnomalyDetectLib.models.rebuild import Rebuild
+from AnomalyDetectLib.models.zoo import NormativeModel
+from AnomalyDetectLib.prepare.head_network import HeadNetwork
+from AnomalyDetectLib.prepare.prepare import prepare
+from AnomalyDetectLib.prepare.prepared import Prepared
+from AnomalyDetectLib.scoring.evidence import evidence
+from AnomalyDetectLib.scoring.score import Scorer, score
+from AnomalyDetectLib.scoring.statistics import fit_statistics
+from AnomalyDetectLib.training import template
+from AnomalyDetectLib.volume import Volume
+
+log = logging.getLogger(__name__)
+
+STATISTICS_SCANS = 60  # training scans; the held-out ones are for the false alarms
+
+
+@dataclass(frozen=True)
+class HealthyCase:
+    """A healthy scan and what the preparation made of it."""
+
+    volume: Volume
+    prepared: Prepared
+
+
+def prepared_cases(paths: Iterable[Path], network: HeadNetwork) -> Iterator[HealthyCase]:
+    """Read and prepare scans one by one, as the product does."""
+    for path in paths:
+        volume = read_volume(path)
+        yield HealthyCase(volume, prepare(volume, network))
+
+
+def healthy_scans(data: Path, which: str) -> list[Path]:
+    """Paths of a healthy set: "train" (a spread of them), "val" or "external"."""
+    if which == "external":
+        return sorted((data / "healthy_external_t1").glob("*.nii.gz"))
+    subjects = template.ixi_subjects(data, which)
+    step = max(1, len(subjects) // STATISTICS_SCANS) if which == "train" else 1
+    return [subject.scan for subject in subjects][::step][: STATISTICS_SCANS if which == "train" else None]
+
+
+def fit_scorer(cases: Iterable[HealthyCase], rebuild: Callable[[Prepared], Rebuild]) -> Scorer:
+    """Healthy statistics of every evidence map of a model, and of their mean."""
+    prepared, maps = [], []
+    for case in cases:
+        rebuilt = rebuild(case.prepared)
+        maps.append((rebuilt, evidence(case.prepared, rebuilt)))
+        prepared.append(case.prepared)
+    brains = [one.brain for one in prepared]
+    statistics = {name: fit_statistics([m[name] for _, m in maps], brains) for name in maps[0][1]}
+    provisional = Scorer(statistics, next(iter(statistics.values())))
+    combined = [provisional.combined(p, r) for p, (r, _) in zip(prepared, maps, strict=True)]
+    return Scorer(statistics, fit_statistics(combined, brains))
+
+
+def calibrate(
+    model: NormativeModel, scorer: Scorer, cases: Iterable[HealthyCase]
+) -> tuple[Scorer, FalseAlarmTable]:
+    """Image scores and false-alarm table from held-out healthy scans."""
+    maps = [score(case.volume, case.prepared, model.rebuild(case.prepared), scorer) for case in cases]
+    image_scores = tuple(sorted(float(m.image_score or 0.0) for m in maps))
+    return replace(scorer, healthy_image_scores=image_scores), FalseAlarmTable.from_healthy(maps)
+
+
+def atlas_maps(cases: Iterable[HealthyCase]) -> dict[str, np.ndarray]:
+    """Mean and SD (X,Y,Z) of healthy brains in working units: the weights of atlas-z."""
+    images, brains = [], []
+    for case in cases:
+        images.append(case.prepared.tensor[0, 0].numpy())
+        brains.append(case.prepared.brain)
+    statistics = fit_statistics(images, brains)
+    return {"mean": statistics.mean, "sd": statistics.sd}

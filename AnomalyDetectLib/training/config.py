@@ -1,0 +1,89 @@
+"""Training configurations: a TOML file names the task and the loop's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from AnomalyDetectLib.errors import AnomalyDetectError
+from AnomalyDetectLib.training.brain_extraction import BrainExtractionTask
+from AnomalyDetectLib.training.loop import LoopSettings, Task, train
+from AnomalyDetectLib.training.restoration import RestorationTask
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_TASKS: dict[str, Callable[[Path, Path], Task]] = {
+    "brain-extraction": BrainExtractionTask,
+    "restoration": RestorationTask,
+}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """task: what is trained. name: of the model folder and of the run. loop: how long and how."""
+
+    task: str
+    name: str
+    loop: LoopSettings
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a configuration. Raises `AnomalyDetectError` naming the unknown key or task."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise AnomalyDetectError(f"{path}: can't be read as TOML ({error})") from error
+    known = {field.name for field in dataclasses.fields(LoopSettings)}
+    unknown = set(raw.get("loop", {})) - known
+    if unknown:
+        raise AnomalyDetectError(
+            f"{path}: unknown setting {sorted(unknown)[0]!r} in [loop]; known are {sorted(known)}"
+        )
+    if raw.get("task") not in _TASKS:
+        raise AnomalyDetectError(
+            f"{path}: task {raw.get('task')!r} is unknown; there are {', '.join(_TASKS)}"
+        )
+    return TrainingConfig(raw["task"], raw["name"], LoopSettings(**raw.get("loop", {})))
+
+
+def train_from(
+    path: Path,
+    data: Path,
+    runs: Path,
+    *,
+    steps: int | None,
+    device: str,
+    threads: int | None,
+    console: Console,
+) -> Path:
+    """Train what a configuration asks for; return the path of the weights. Resumes from the run's
+    checkpoint.
+    """
+    config = read_config(path)
+    if not data.is_dir():
+        raise AnomalyDetectError(f"{data}: no such folder; give the training data with --data")
+    loop = dataclasses.replace(config.loop, device=device)
+    if steps is not None:
+        loop = dataclasses.replace(loop, steps=steps)
+    if threads is not None:
+        loop = dataclasses.replace(loop, threads=threads)
+    console.print(f"{config.name}: loading data, {loop.steps} steps to {runs / config.name}")
+    task = _TASKS[config.task](data, runs)
+    columns = (TextColumn("{task.fields[losses]}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        row = bar.add_task(config.name, total=loop.steps, losses="")
+
+        def show(step: int, seconds: float, losses: dict[str, float]) -> None:
+            text = f"step {step} " + " ".join(f"{name} {value:.4f}" for name, value in losses.items())
+            bar.update(row, completed=step, losses=text)
+
+        return train(task, loop, runs / config.name, show)

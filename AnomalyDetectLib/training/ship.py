@@ -1,0 +1,101 @@
+"""From trained weights to a model folder: fp16 weights, statistics, calibration and card."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
+from AnomalyDetectLib.errors import AnomalyDetectError
+from AnomalyDetectLib.models import zoo
+from AnomalyDetectLib.models.atlas_z import AtlasZ
+from AnomalyDetectLib.models.card import ModelCard, read_card, write_card
+from AnomalyDetectLib.models.intensity import Intensity
+from AnomalyDetectLib.models.restoration import Restoration
+from AnomalyDetectLib.pipeline import FALSE_ALARMS, load_head_network
+from AnomalyDetectLib.training import calibration, cards
+from AnomalyDetectLib.training.calibration import HealthyCase
+from AnomalyDetectLib.training.config import read_config
+
+WEIGHTS = "weights.safetensors"
+
+
+def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> None:
+    """Write the model folder of a trained configuration, and of the rivals that need no training beside
+    restore-t1.
+    """
+    config = read_config(config_path)
+    trained = runs / config.name / WEIGHTS
+    if not trained.is_file():
+        raise AnomalyDetectError(
+            f"{trained}: no trained weights; run `anomalydetect train {config_path}` first"
+        )
+    card = cards.card(config.name, zoo.models_folder() / config.name)
+    card.folder.mkdir(exist_ok=True)
+    weights = {name: value.half() for name, value in load_file(trained).items()}
+    save_file(weights, card.folder / WEIGHTS)
+    curve = trained.with_name("curve.csv")
+    shutil.copyfile(curve, card.folder / "curve.csv")
+    options = card.options | {"parameters": int(sum(w.numel() for w in weights.values())), **_last_row(curve)}
+    write_card(replace(card, options=options))
+    console.print(f"{config.name}: weights written, {sum(w.nbytes for w in weights.values()) / 1e6:.1f} MB")
+    if config.name == "brain-extraction":
+        return
+    network = load_head_network()
+    torch.set_num_threads(config.loop.threads)
+    console.print("preparing healthy scans")
+    train = list(calibration.prepared_cases(calibration.healthy_scans(data, "train"), network))
+    held_out = [
+        case
+        for which in ("val", "external")
+        for case in calibration.prepared_cases(calibration.healthy_scans(data, which), network)
+    ]
+    atlas = cards.card("atlas-z", zoo.models_folder() / "atlas-z")
+    atlas.folder.mkdir(exist_ok=True)
+    maps = calibration.atlas_maps(train)
+    save_file({name: torch.from_numpy(value).half() for name, value in maps.items()}, atlas.folder / WEIGHTS)
+    write_card(atlas)
+    intensity = cards.card("intensity", zoo.models_folder() / "intensity")
+    intensity.folder.mkdir(exist_ok=True)
+    write_card(intensity)
+    for family, folder in ((Restoration, card.folder), (AtlasZ, atlas.folder), (Intensity, intensity.folder)):
+        calibrate_folder(family(read_card(folder)), train, held_out, console)
+
+
+def calibrate_folder(
+    model: zoo.NormativeModel, train: list[HealthyCase], held_out: list[HealthyCase], console: Console
+) -> None:
+    """Fit and write a model's statistics, image scores and false-alarm table, then its card anew."""
+    scorer = calibration.fit_scorer(train, model.rebuild)
+    scorer, table = calibration.calibrate(model, scorer, held_out)
+    scorer.save(model.card.folder)
+    (model.card.folder / FALSE_ALARMS).write_text(table.to_json(), encoding="utf-8")
+    write_card(model.card)
+    median = float(np.median(scorer.healthy_image_scores))
+    console.print(
+        f"{model.card.name}: calibrated on {len(held_out)} held-out healthy scans, median image score {median:.2f}"
+    )
+
+
+def add_figures(folder: Path, figures: dict[str, object]) -> ModelCard:
+    """Put measured figures onto a card and write it."""
+    card = read_card(folder)
+    card = replace(card, figures=card.figures | figures)
+    write_card(card)
+    return card
+
+
+def _last_row(curve: Path) -> dict[str, object]:
+    with curve.open() as file:
+        rows = list(csv.DictReader(file))
+    last = rows[-1]
+    return {"steps": int(last["step"]), "training_seconds": int(float(last["seconds"])), "val": json.loads(
+        json.dumps({k[4:]: float(v) for k, v in last.items() if k.startswith("val_")})
+    )}  # fmt: skip
