@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -129,6 +130,17 @@ class FindingsEngine:
             atlas=self.atlas,
             false_alarms=self.false_alarms,
         )
+
+    def fork(self) -> FindingsEngine:
+        """An engine on the same maps, without a copy of them, that keeps stages of its own."""
+        other = copy(self)
+        other._stages = {}
+        return other
+
+    @property
+    def largest_score(self) -> float:
+        """The largest |score| in the brain, z."""
+        return float(max(self._score.max(), -self._score.min()))
 
     def components(self, settings: FindingsSettings) -> Components:
         """The components of stage 7, before minimum volume and uncertainty."""

@@ -120,6 +120,24 @@ class Findings:
         """The same findings under other ids, one for each rank."""
         return replace(self, ids=np.asarray(ids, dtype=np.int32))
 
+    def only(self, ids: Sequence[int]) -> Findings:
+        """Some of these findings, under the same ids and with the same rows of the table."""
+        kept = np.isin(self.ids, np.asarray(ids, dtype=np.int32))
+        new_rank = np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)
+        ranks = new_rank[self.ranks]
+        inside = ranks >= 0
+        measures = self.measures
+        chosen = replace(
+            self,
+            voxels=self.voxels[inside],
+            ranks=ranks[inside],
+            ids=self.ids[kept],
+            measures=Measures(measures.voxels[kept], measures.sign[kept], measures.uncertain[kept]),
+        )
+        # q was found across all findings; a reader's choice among them must not change it.
+        chosen.__dict__["table"] = tuple(row for row, keep in zip(self.table, kept, strict=True) if keep)
+        return chosen
+
     def with_id(self, finding_id: int) -> NDArray[np.int32]:
         """Flat C-order indices of one finding's voxels; empty when there is no such id."""
         rank = np.flatnonzero(self.ids == finding_id)
