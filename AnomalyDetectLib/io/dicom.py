@@ -109,7 +109,7 @@ def find_series(folder: Path) -> list[Series]:
 def read_elements(file: Path) -> Any | None:
     """The elements of `file` that say what it is and where it lies; None when it isn't DICOM.
 
-    Raises `VolumeError` when the file ends before its pixels do: ITK would leave that slice out, or fill it with 0.
+    Raises `VolumeError` when the file ends before its pixels do: ITK would leave that slice out.
     """
     with file.open("rb") as stream:
         tags: list[Any] = [*PLACE_TAGS, *SLICE_TAGS, *SIZE_TAGS]
@@ -152,13 +152,13 @@ def check_slices_alike(series: Series, name: str) -> None:
     for one in series.slices[1:]:
         if (one.elements.Rows, one.elements.Columns) != (first.Rows, first.Columns):
             raise VolumeError(
-                f"{name}: slices of {first.Rows}x{first.Columns} and {one.elements.Rows}x{one.elements.Columns} "
-                "pixels in one series; give the slices of one volume"
+                f"{name}: slices of {first.Rows}x{first.Columns} and "
+                f"{one.elements.Rows}x{one.elements.Columns} pixels in one series; "
+                "give the slices of one volume"
             )
-        directions = [
-            np.array(e.get("ImageOrientationPatient") or [0] * 6, float) for e in (first, one.elements)
-        ]
-        if np.abs(directions[0] - directions[1]).max() > 1e-2:
+        directions = (e.get("ImageOrientationPatient") or [0] * 6 for e in (first, one.elements))
+        turn = np.subtract(*(np.array(direction, dtype=float) for direction in directions))
+        if np.abs(turn).max() > 1e-2:
             raise VolumeError(
                 f"{name}: slices of several directions in one series; give the slices of one volume"
             )

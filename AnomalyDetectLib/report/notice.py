@@ -1,0 +1,3 @@
+"""What every result says about itself."""
+
+NOTICE = "Research use only. Not a medical device."
