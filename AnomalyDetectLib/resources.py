@@ -1,4 +1,4 @@
-"""Where models, template and sample data lie: beside the library in a checkout, inside it in an installed wheel."""
+"""Where models, template and sample data lie: beside the library in a checkout, inside it in a wheel."""
 
 from __future__ import annotations
 
@@ -29,5 +29,6 @@ def resource(*parts: str) -> Path:
     """
     path = resources_folder().joinpath(*parts)
     if not path.exists():
-        raise AnomalyDetectError(f"{'/'.join(parts)}: not in {resources_folder()}; install anomalydetect again")
+        name = "/".join(parts)
+        raise AnomalyDetectError(f"{name}: not in {resources_folder()}; install anomalydetect again")
     return path

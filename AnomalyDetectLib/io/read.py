@@ -32,7 +32,7 @@ def read_volume(
     """
     path = Path(path)
     raw = read_raw(path, series)
-    name = path.name
+    name = path.absolute().name
     affine = check_affine(raw.affine, name)
     check_lattice(raw.array.shape, affine, name)
     array, warnings = finite_values(raw.array, name)
@@ -47,7 +47,7 @@ def read_mask(path: str | os.PathLike[str], grid: Grid) -> BoolArray:
     """
     path = Path(path)
     raw = read_raw(path)
-    name = path.name
+    name = path.absolute().name
     if raw.array.shape != grid.shape:
         raise VolumeError(
             f"{name}: the mask has shape {raw.array.shape}, the scan {grid.shape}; "
