@@ -12,8 +12,8 @@ from AnomalyDetectLib.findings.settings import FindingsSettings
 
 FloatColumn = NDArray[np.float64]
 
-N_THRESHOLDS = 48
-LOWEST_Z, HIGHEST_Z = 1.0, 12.0
+N_THRESHOLDS = 40
+LOWEST_Z, HIGHEST_Z = 1.5, 12.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def curves(
 ) -> Curves:
     """Number and volume of findings at each threshold, with the other settings as given.
 
-    thresholds: z, ascending; None: 48 from 1 to the scan's largest |score|, evenly on a log scale. A weak
+    thresholds: z, ascending; None: 40 from 1.5 to the scan's largest |score|, evenly on a log scale. A weak
     threshold stays at or below each.
     """
     at = default_thresholds(engine) if thresholds is None else np.asarray(thresholds, dtype=np.float64)
@@ -64,6 +64,6 @@ def curves(
 
 
 def default_thresholds(engine: FindingsEngine) -> FloatColumn:
-    """z from 1 to the largest |score| of the scan (4 to 12), evenly on a log scale."""
+    """z from 1.5 to the largest |score| of the scan (4 to 12), evenly on a log scale."""
     top = float(np.clip(engine.largest_score, 4.0, HIGHEST_Z))
     return np.geomspace(LOWEST_Z, top, N_THRESHOLDS)

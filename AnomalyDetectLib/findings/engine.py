@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BRIGHT, DARK = 1, 2
+
+# Bright and dark go through the stages side by side: numpy lets go of the interpreter while it works.
+_WORKERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="findings")
 
 # A volume of n voxels is not below a minimum of n voxels although the affine carries rounding errors.
 VOLUME_TOLERANCE = 1e-6
@@ -170,6 +174,13 @@ class FindingsEngine:
                 f"the allowed range is 0 to {self.brain_mm3:g} mm³"
             )
 
+    def _masks(self, settings: FindingsSettings) -> dict[int, BoolArray]:
+        """Stages 1 to 5 for the signs looked for, bool on the box by sign."""
+        if settings.hysteresis is not None:
+            self._beyond(settings, settings.signs[0])  # once for both, before they part
+        of_sign = _WORKERS.map(lambda sign: self._mask(settings, sign), settings.signs)
+        return dict(zip(settings.signs, of_sign, strict=True))
+
     def _mask(self, settings: FindingsSettings, sign: int) -> BoolArray:
         """Stages 1 to 5 for one sign, bool on the box."""
         spacing, s = self.maps.grid.spacing, settings
@@ -189,16 +200,31 @@ class FindingsEngine:
 
     def _beyond(self, settings: FindingsSettings, sign: int) -> BoolArray:
         """Stage 1, bool on the box."""
-        strong = _beyond(self._score, settings.threshold, sign)
         if settings.hysteresis is None or settings.hysteresis == settings.threshold:
-            return strong
-        weak = _beyond(self._score, settings.hysteresis, sign)
+            return _beyond(self._score, settings.threshold, sign)
+        key = (settings.threshold, settings.hysteresis, settings.sign)
+        seeded = self._stage("hysteresis", key, lambda: self._seeded(settings))
+        return np.asarray(seeded == (BRIGHT if sign > 0 else DARK))
+
+    def _seeded(self, settings: FindingsSettings) -> NDArray[np.uint8]:
+        """`BRIGHT` or `DARK` in the weak components of either sign that hold a strong voxel, on the box."""
+        weak = self._signs(settings.weakest, settings.signs)
         image, n = cc3d.connected_components(weak, connectivity=26, return_N=True)
-        seeded = np.zeros(n + 1, dtype=np.bool_)
-        seeded[image.reshape(-1)[np.flatnonzero(strong)]] = True
-        voxels = np.flatnonzero(weak)
-        weak.reshape(-1)[voxels] = seeded[image.reshape(-1)[voxels]]
+        voxels = np.flatnonzero(weak != 0)
+        labels = image.reshape(-1)[voxels]
+        strong = np.abs(self._score.reshape(-1)[voxels]) >= np.float32(settings.threshold)
+        seeded = np.zeros(n + 1, dtype=np.uint8)
+        seeded[labels[strong]] = 1
+        weak.reshape(-1)[voxels] *= seeded[labels]
         return weak
+
+    def _signs(self, threshold: float, signs: tuple[int, ...]) -> NDArray[np.uint8]:
+        """`BRIGHT` or `DARK` where |score| is beyond the threshold, on the box."""
+        result = np.zeros(self._score.shape, dtype=np.uint8)
+        for sign in signs:
+            beyond = _beyond(self._score, threshold, sign).view(np.uint8)
+            result += beyond if sign > 0 else beyond + beyond
+        return result
 
     def _grown(self, mask: BoolArray, grow_mm: float) -> BoolArray:
         """Stage 5, bool on the box."""
@@ -208,7 +234,7 @@ class FindingsEngine:
 
     def _label(self, settings: FindingsSettings) -> Components:
         """Stages 1 to 7."""
-        marked, signs = self._marked({sign: self._mask(settings, sign) for sign in settings.signs})
+        marked, signs = self._marked(self._masks(settings))
         image, n = cc3d.connected_components(signs, connectivity=26, return_N=True)
         box_voxels = np.flatnonzero(marked)
         labels = image.reshape(-1)[box_voxels].astype(np.int64) - 1

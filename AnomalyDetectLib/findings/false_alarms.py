@@ -46,10 +46,11 @@ SLOWEST_FALL = 0.5
 class FalseAlarmTable:
     """Expected findings in a healthy brain for any settings, from held-out healthy scans.
 
-    components: the healthy components. Counts are interpolated log-linearly in threshold, log minimum volume
-    and opening radius. Hysteresis uses the components at the weak threshold whose peak reaches the strong
-    one. Growing and shrinking change the minimum volume as they change a ball's volume. Closing, uncertainty
-    and the filling of cavities (which was on) don't enter; `caveats` names what is approximate.
+    components: the healthy components. Counts are interpolated log-linearly in threshold and log minimum
+    volume; an opening counts as the next smaller one of the table. Hysteresis uses the components at the weak
+    threshold whose peak reaches the strong one. Growing and shrinking change the minimum volume as they
+    change a ball's volume. Closing, uncertainty and the filling of cavities (which was on) don't enter;
+    `caveats` names what is approximate.
     """
 
     components: HealthyComponents
@@ -138,7 +139,9 @@ class FalseAlarmTable:
                 f"expected false alarms: {expected!r} is not allowed; "
                 f"the allowed range is {low:g} to {high:g}"
             )
-        thresholds = np.linspace(self.components.thresholds[0], 3 * self.components.thresholds[-1], 2400)
+        grid = np.asarray(self.components.thresholds)
+        grid = np.append(grid, grid[-1] * np.linspace(1.2, 3, 10))
+        thresholds = np.interp(np.arange(8 * len(grid) - 7) / 8, np.arange(len(grid)), grid)
         log_expected = np.log(np.maximum(self.expected_at(thresholds, settings), 1e-12))
         # Near the lowest thresholds components merge and counts fall again: only the outer, falling branch
         # counts.
@@ -204,6 +207,7 @@ class FalseAlarmTable:
         log_volumes = _log_volumes(self.components.volumes_mm3)
         for cell in np.ndindex(counts.shape[:2]):
             log_mean[cell] = _completed(log_mean[cell], counts[cell], thresholds, log_volumes)
+        log_mean[2] = np.maximum(log_mean[2], log_mean[:2].max(axis=0))  # trends may cross, sums may not
         return log_mean
 
     @cached_property
@@ -228,18 +232,17 @@ class FalseAlarmTable:
         """(3, o, t, v) at thresholds (n,), at one volume and at the settings' opening and sign, linear."""
         axes = self.components
         at_sign = values[SIGNS.index(settings.sign)]
-        opening, weight_o = _between(settings.open_mm, np.asarray(axes.openings_mm))
+        # A ball grows in steps as its radius does: between two radii of the table, the smaller one's effect
+        # is sure.
+        opening = int(bin_of(np.array([settings.open_mm]), axes.openings_mm)[0])
         log_volume = math.log(max(volume_mm3, 1e-9))
         volume, weight_v = _between(log_volume, _log_volumes(axes.volumes_mm3))
-        line = np.zeros(len(axes.thresholds))
-        for o, part_o in ((opening, 1 - weight_o), (opening + 1, weight_o)):
-            for v, part_v in ((volume, 1 - weight_v), (volume + 1, weight_v)):
-                if part_o * part_v > 0:
-                    line += part_o * part_v * at_sign[o, :, v]
+        upper = min(volume + 1, len(axes.volumes_mm3) - 1)
+        line = (1 - weight_v) * at_sign[opening, :, volume] + weight_v * at_sign[opening, :, upper]
         grid = np.asarray(axes.thresholds)
         inside = np.interp(thresholds, grid, line)
         if values is not self._log_expected:
-            return inside
+            return np.asarray(inside)
         slope = (line[-1] - line[-2]) / (grid[-1] - grid[-2])
         return np.asarray(inside + np.maximum(thresholds - grid[-1], 0) * min(slope, -SLOWEST_FALL))
 
@@ -255,7 +258,7 @@ class FalseAlarmTable:
 
     def _nearest(self, settings: FindingsSettings) -> tuple[int, int]:
         """The table's opening and threshold nearest to the settings' that have healthy components."""
-        opening = int(np.abs(np.asarray(self.components.openings_mm) - settings.open_mm).argmin())
+        opening = int(bin_of(np.array([settings.open_mm]), self.components.openings_mm)[0])
         enough = self.components.peaks[:, opening].sum(axis=(0, 2, 3)) >= BAND_COUNT
         distance = np.abs(np.asarray(self.components.thresholds) - settings.weakest)
         return opening, int(np.where(enough, distance, distance + 1e6).argmin())
@@ -338,8 +341,9 @@ def _completed(
             continue
         last = slice(max(at[-1] - 3, 0), at[-1] + 1)
         slope = _slope(log_volumes[last], result[t, last], np.maximum(counts[t, last], 1))
-        result[t, at[-1] + 1 :] = result[t, at[-1]] + slope * (log_volumes[at[-1] + 1 :] -
-        log_volumes[at[-1]])
+        result[t, at[-1] + 1 :] = result[t, at[-1]] + slope * (
+            log_volumes[at[-1] + 1 :] - log_volumes[at[-1]]
+        )
     return np.minimum.accumulate(result, axis=1)  # no more components of a larger size than of a smaller one
 
 

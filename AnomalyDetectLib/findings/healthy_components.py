@@ -25,7 +25,7 @@ THRESHOLDS = (
     *(4.5 + 0.5 * step for step in range(8)),
     *(9.0, 10.0, 12.0, 15.0, 20.0),
 )
-OPENINGS_MM = (0.0, 1.0, 2.0, 3.0)
+OPENINGS_MM = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0)
 # mm³, lower edges of size bins, half an octave wide.
 VOLUMES_MM3 = (0.0, *(round(5 * 2 ** (step / 2), 2) for step in range(20)), 10000.0, 40000.0)
 # z above the threshold, lower edges of the bins of a component's peak and mean.

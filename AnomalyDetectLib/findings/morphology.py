@@ -117,9 +117,9 @@ def _unpack(
     """Write the padded window's bits to their place in `result`, without what lies outside of it."""
     i, j = (slice(max(w.start - r, 0), w.stop + r) for w, r in zip(window[:2], reach[:2], strict=True))
     rows = result[i, j]
-    source = padded[
-        i.start - window[0].start + reach[0] :, j.start - window[1].start + reach[1] :
-    ][: rows.shape[0], : rows.shape[1]]
+    source = padded[i.start - window[0].start + reach[0] :, j.start - window[1].start + reach[1] :][
+        : rows.shape[0], : rows.shape[1]
+    ]
     first_byte = window[2].start - reach[2]
     source = source[:, :, max(-first_byte, 0) :]
     start = max(first_byte, 0) * 8

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from AnomalyDetectLib.findings.findings import Findings, IntArray
 
+# The latest finding of about the same size owns a voxel; a much larger one, that of a merger, leaves it as it
+# was.
+SAME_SIZE = 1.25
 GOLDEN_RATIO = 0.618033988749895
 
 
@@ -23,7 +26,7 @@ class Tracker:
 
     A finding takes the id that its voxels had a step ago. Where findings merge or part, each id goes to one
     finding: to where it came from first, then to the larger overlap. What is left takes the id of the
-    smallest finding that ever covered most of its voxels, if that is free, so that ids come back when a
+    last small finding that covered most of its voxels, if that is free, so that ids come back when a
     slider does; else a new one.
     """
 
@@ -62,14 +65,15 @@ class Tracker:
             self._next_id = max(self._next_id, finding_id + 1)
 
     def owned_by(self, finding_id: int) -> NDArray[np.int32]:
-        """Flat indices of the voxels whose smallest finding so far had this id."""
+        """Flat indices of the voxels whose last small finding had this id."""
         return np.flatnonzero(self._owner == finding_id).astype(np.int32)
 
     def _own(self, voxels: IntArray, ids: NDArray[np.integer], size: NDArray[np.integer]) -> None:
-        smaller = (self._owner[voxels] == 0) | (size < self._owner_size[voxels])
-        where = voxels[smaller]
-        self._owner[where] = ids[smaller]
-        self._owner_size[where] = size[smaller]
+        owner_size = self._owner_size[voxels]
+        owned = (owner_size == 0) | (size <= SAME_SIZE * owner_size)
+        where, owner_size, size = voxels[owned], owner_size[owned], size[owned]
+        self._owner[where] = ids[owned]
+        self._owner_size[where] = np.where(owner_size == 0, size, np.minimum(size, owner_size))
 
 
 class _Overlaps:

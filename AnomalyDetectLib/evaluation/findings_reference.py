@@ -1,14 +1,21 @@
-"""The plain chain from maps and settings to a labelmap: numpy and scipy, one line a stage, nothing clever."""
+"""The plain chain from maps and settings to a labelmap: numpy and scipy, one line a stage, nothing clever.
+
+What `findings.engine` must give, voxel for voxel; the tests and the benchmark hold the engine to it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from AnomalyDetectLib.findings import FindingsSettings
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
+from AnomalyDetectLib.volume import BoolArray, FloatArray
+
+Spacing = tuple[float, float, float]
 
 EVERY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)
 
@@ -17,37 +24,40 @@ EVERY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)
 class ReferenceFindings:
     """labelmap: int32 (i,j,k), ids by descending volume. signs: of each id. n_uncertain: above the limit."""
 
-    labelmap: np.ndarray
+    labelmap: NDArray[np.int32]
     signs: tuple[str, ...]
     n_uncertain: int
 
 
-def within(mask: np.ndarray, radius_mm: float, spacing: tuple[float, ...]) -> np.ndarray:
+def within(mask: BoolArray, radius_mm: float, spacing: Spacing) -> BoolArray:
+    """Voxels (i,j,k) whose centre lies within the radius of a voxel of the mask."""
     if not mask.any():
-        return mask.copy()
-    return ndimage.distance_transform_edt(~mask, sampling=spacing) <= radius_mm * (1 + 1e-6)
+        return mask
+    distance = ndimage.distance_transform_edt(~mask, sampling=spacing)
+    near: BoolArray = distance <= radius_mm * (1 + 1e-6)
+    return near
 
 
-def dilated(mask: np.ndarray, radius_mm: float, spacing: tuple[float, ...]) -> np.ndarray:
+def dilated(mask: BoolArray, radius_mm: float, spacing: Spacing) -> BoolArray:
+    """Dilation with the ball of the radius."""
     return within(mask, radius_mm, spacing) if radius_mm > 0 else mask
 
 
-def eroded(mask: np.ndarray, radius_mm: float, spacing: tuple[float, ...]) -> np.ndarray:
+def eroded(mask: BoolArray, radius_mm: float, spacing: Spacing) -> BoolArray:
+    """Erosion with the ball of the radius."""
     return ~within(~mask, radius_mm, spacing) if radius_mm > 0 else mask
 
 
-def mask_of_sign(z: np.ndarray, settings: FindingsSettings) -> np.ndarray:
+def mask_of_sign(z: FloatArray, settings: FindingsSettings) -> BoolArray:
     """Threshold or hysteresis of a score (i,j,k) whose sign of interest is positive."""
-    strong = z >= np.float32(settings.threshold)
+    strong: BoolArray = np.asarray(z >= np.float32(settings.threshold))
     if settings.hysteresis is None:
         return strong
     labels, _ = ndimage.label(z >= np.float32(settings.hysteresis), EVERY_NEIGHBOUR)
-    return np.isin(labels, np.unique(labels[strong]))
+    return np.asarray(np.isin(labels, np.unique(labels[strong])))
 
 
-def shaped(
-    mask: np.ndarray, brain: np.ndarray, spacing: tuple[float, ...], settings: FindingsSettings
-) -> np.ndarray:
+def shaped(mask: BoolArray, brain: BoolArray, spacing: Spacing, settings: FindingsSettings) -> BoolArray:
     """Fill, opening, closing, growing; all arrays padded so that nothing is cut at the edge of the scan."""
     if settings.fill_holes:
         mask = ndimage.binary_fill_holes(mask) & brain
