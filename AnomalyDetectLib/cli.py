@@ -16,8 +16,9 @@ from rich.table import Table
 
 from AnomalyDetectLib import __version__
 from AnomalyDetectLib.errors import AnomalyDetectError
+from AnomalyDetectLib.report.console_table import findings_table
+from AnomalyDetectLib.report.notice import NOTICE
 
-NOTICE = "Research use only. Not a medical device. Nothing leaves this computer."
 FAILED = 2
 
 app = typer.Typer(
@@ -261,10 +262,8 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def _progress(quiet: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"), TimeElapsedColumn(),
-        console=err, disable=quiet,
-    )  # fmt: skip
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[stage]}"))
+    return Progress(*columns, TimeElapsedColumn(), console=err, disable=quiet)
 
 
 def _show(progress: Progress, task: Any) -> Callable[[str, float], None]:
@@ -273,33 +272,13 @@ def _show(progress: Progress, task: Any) -> Callable[[str, float], None]:
 
 def _print_report(report: dict[str, Any], to: Path) -> None:
     fit = report["fit"]
-    threshold = report["threshold"]
-    expected = report["expected_false_alarms"]
-    meaning = f" ({expected:g} expected in a healthy brain)" if expected is not None else ""
+    reasons = f" ({'; '.join(fit['reasons'])})" if fit["reasons"] else ""
+    model = report["model"]["name"]
     out.print(
-        f"[bold]{report['case']}[/bold]: {report['modality']}, {report['model']['name']}, fit {fit['verdict']}"
-        f"{': ' + '; '.join(fit['reasons']) if fit['reasons'] else ''}"
+        f"[bold]{report['case']}[/bold]: {report['modality']}, model {model}, fit {fit['verdict']}{reasons}"
     )
-    out.print(
-        f"  {report['n_findings']} findings, {report['findings_ml']:.1f} ml at |z| ≥ {threshold:.2f}{meaning}"
-    )
-    if report["findings"]:
-        out.print(findings_table(report["findings"]))
+    out.print(findings_table(report["findings"], report["threshold"], report["expected_false_alarms"]))
     out.print(f"  {to / report['case']}")
-
-
-def findings_table(findings: list[dict[str, Any]]) -> Table:
-    """The findings of a report as a table for the terminal."""
-    table = Table("#", "where", "centre RAS (mm)", "ml", "peak z", "q", "±")
-    for row in findings:
-        where = " ".join(word for word in (row["side"], row["location"]) if word)
-        centre = ", ".join(f"{c:.0f}" for c in row["centroid_ras_mm"])
-        q = "" if row["q"] is None else f"{row['q']:.3f}"
-        sign = "brighter" if row["sign"] == "bright" else "darker"
-        table.add_row(
-            str(row["id"]), where, centre, f"{row['volume_ml']:.2f}", f"{row['peak_z']:.1f}", q, sign
-        )
-    return table
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -45,7 +47,7 @@ class SpaceToDepthUNet(nn.Module):
         super().__init__()
         self.multiple = 2 ** len(features)
         self.stem = nn.Sequential(ConvBlock(8 * inputs, features[0]), ConvBlock(features[0], features[0]))
-        pairs = list(zip(features, features[1:], strict=False))
+        pairs = list(itertools.pairwise(features))
         self.down = nn.ModuleList(nn.Sequential(ConvBlock(a, b, 2), ConvBlock(b, b)) for a, b in pairs)
         self.project = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in reversed(pairs))
         self.up = nn.ModuleList(ConvBlock(2 * a, a) for a, _ in reversed(pairs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,12 +15,13 @@ MODALITIES = ("T1", "T2", "FLAIR", "PD", "CT")
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
-Affine = NDArray[np.float64]
+Affine = NDArray[np.floating[Any]]
+LabelType = TypeVar("LabelType", bound=np.integer[Any])
 
 
 def voxel_sizes(affine: Affine) -> NDArray[np.float64]:
     """Length in mm of a step along each of i, j, k."""
-    return np.sqrt((np.asarray(affine, float)[:3, :3] ** 2).sum(0))
+    return np.asarray(np.sqrt((np.asarray(affine, float)[:3, :3] ** 2).sum(0)))
 
 
 def check_affine(affine: Affine, name: str = "volume") -> Affine:
@@ -31,7 +33,7 @@ def check_affine(affine: Affine, name: str = "volume") -> Affine:
     scale = float(np.prod(voxel_sizes(affine)))
     if scale == 0 or abs(determinant) < 1e-3 * scale:
         raise SingularAffineError(
-            f"{name}: the affine has determinant {determinant:.3g}, so its axes span no volume; re-export the scan"
+            f"{name}: the affine has determinant {determinant:.3g}; its axes span no volume: re-export it"
         )
     return affine
 
@@ -112,45 +114,60 @@ def smooth(array: FloatArray, sigma_voxels: tuple[float, float, float]) -> Float
             gaussian.SetDirection(direction)
             gaussian.SetSigma(float(sigma))
             image = gaussian.Execute(image)
-    return sitk.GetArrayFromImage(image)
+    return np.asarray(sitk.GetArrayFromImage(image))
 
 
 def resample(
-    array: NDArray[np.generic],
+    array: NDArray[Any],
     source: Grid,
     target: Grid,
     *,
     source_from_target: Affine | None = None,
-    nearest: bool = False,
     outside: float = 0.0,
-) -> NDArray[np.generic]:
-    """Values of `array` (i,j,k on `source`) at the voxels of `target`, linear or nearest neighbour.
+) -> FloatArray:
+    """Values of `array` (i,j,k on `source`) at the voxels of `target`, linear.
 
     source_from_target: 4x4, RAS mm of the target's space to RAS mm of the source's space; None when both are
-    the same space. The source is smoothed first along axes that the target samples more coarsely (sigma² =
-    (t² - s²) / (8 ln 2) with the two spacings as FWHM), so that nothing aliases. Works in index space:
-    shears and left-handed affines are as good as any.
+    the same space. The source is smoothed first along axes that the target samples more coarsely
+    (sigma² = (t² - s²) / (8 ln 2) with the two spacings as FWHM), so that nothing aliases. Works in index
+    space: shears and left-handed affines are as good as any.
     """
-    world = np.eye(4) if source_from_target is None else np.asarray(source_from_target, float)
-    index_map = np.linalg.inv(source.affine) @ world @ target.affine
-    data = np.ascontiguousarray(array)
-    if not nearest:
-        steps = np.abs(index_map[:3, :3]).max(
-            1
-        )  # source voxels that one target step crosses, per source axis
-        sigma = np.sqrt(np.maximum(steps**2 - 1.0, 0.0) / (8 * np.log(2)))
-        data = data.astype(np.float32, copy=False)
-        if sigma.max() > 0.2:
-            data = smooth(data, (float(sigma[0]), float(sigma[1]), float(sigma[2])))
-    elif data.dtype == np.bool_:
-        data = data.astype(np.uint8)
-    image = sitk.GetImageFromArray(data)  # sitk's x is k: reverse the axes of the map
+    index_map = _index_map(source, target, source_from_target)
+    steps = np.abs(index_map[:3, :3]).max(1)  # source voxels that one target step crosses, per source axis
+    sigma = np.sqrt(np.maximum(steps**2 - 1.0, 0.0) / (8 * np.log(2)))
+    data = np.ascontiguousarray(array, dtype=np.float32)
+    if sigma.max() > 0.2:
+        data = smooth(data, (float(sigma[0]), float(sigma[1]), float(sigma[2])))
+    return np.asarray(_sample(data, index_map, target, sitk.sitkLinear, outside), dtype=np.float32)
+
+
+def resample_labels(
+    labels: NDArray[LabelType], source: Grid, target: Grid, *, source_from_target: Affine | None = None
+) -> NDArray[LabelType]:
+    """Labels (i,j,k on `source`) at the voxels of `target`, nearest neighbour, 0 outside; else as
+    `resample`.
+    """
+    index_map = _index_map(source, target, source_from_target)
+    sampled = _sample(np.ascontiguousarray(labels), index_map, target, sitk.sitkNearestNeighbor, 0)
+    return sampled.astype(labels.dtype, copy=False)
+
+
+def _index_map(source: Grid, target: Grid, source_from_target: Affine | None) -> Affine:
+    """Voxel indices of the target to voxel indices of the source."""
+    world = np.eye(4) if source_from_target is None else source_from_target
+    return np.asarray(np.linalg.inv(source.affine) @ world @ target.affine)
+
+
+def _sample(
+    data: NDArray[Any], index_map: Affine, target: Grid, interpolator: int, outside: float
+) -> NDArray[Any]:
+    image = sitk.GetImageFromArray(data)  # SimpleITK's x is k: reverse the axes of the map
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(index_map[:3, :3][::-1, ::-1].ravel().tolist())
     transform.SetTranslation(index_map[:3, 3][::-1].tolist())
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize([int(n) for n in reversed(target.shape)])
     resampler.SetTransform(transform)
-    resampler.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
+    resampler.SetInterpolator(interpolator)
     resampler.SetDefaultPixelValue(outside)
-    return sitk.GetArrayFromImage(resampler.Execute(image))
+    return np.asarray(sitk.GetArrayFromImage(resampler.Execute(image)))

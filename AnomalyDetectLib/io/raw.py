@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from AnomalyDetectLib.errors import VolumeError
+from AnomalyDetectLib.volume import Affine
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class RawImage:
     warnings: tuple[str, ...] = ()
 
 
-def corner_distance(shape: tuple[int, ...], first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+def corner_distance(shape: tuple[int, ...], first: Affine, second: Affine) -> float:
     """Largest distance in mm between the places that two affines give to a corner of a grid of `shape`."""
     corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     corners[:, :3] *= np.array(shape[:3]) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -27,7 +28,7 @@ class NormativeModel(Protocol):
         """A healthy version of the scan."""
 
 
-_FAMILIES = {
+_FAMILIES: dict[str, Callable[[ModelCard], NormativeModel]] = {
     "restoration": restoration.Restoration,
     "atlas-z": atlas_z.AtlasZ,
     "intensity": intensity.Intensity,
@@ -77,5 +78,4 @@ def load(card: ModelCard) -> NormativeModel:
         raise ModelError(
             f"{card.name}: family {card.family!r} is unknown to this version; update anomalydetect"
         )
-    model: NormativeModel = _FAMILIES[card.family](card)
-    return model
+    return _FAMILIES[card.family](card)

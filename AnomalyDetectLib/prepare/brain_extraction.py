@@ -81,7 +81,7 @@ def read_head(volume: Volume, network: HeadNetwork) -> HeadReading:
     Raises `PreparationError` when nothing of a brain's size is found.
     """
     grid = head_grid(volume, network.multiple)
-    image = np.asarray(resample(volume.array, volume.grid, grid), dtype=np.float32)
+    image = resample(volume.array, volume.grid, grid)
     with torch.inference_mode():
         out = network.predict(scale_head(torch.from_numpy(image))[None, None])
         tissue = torch.softmax(out.tissue[0], 0).numpy()

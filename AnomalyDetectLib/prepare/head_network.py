@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class HeadNetwork(SpaceToDepthUNet):
 
 def enlarge(coordinates: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Coarse coordinates (B,3,...) at every voxel of `size`."""
-    return functional.interpolate(coordinates, size=size, mode="trilinear", align_corners=False)
+    return cast(Tensor, functional.interpolate(coordinates, size=size, mode="trilinear", align_corners=False))
 
 
 def scale_head(image: Tensor) -> Tensor:

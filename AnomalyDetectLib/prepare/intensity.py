@@ -90,6 +90,6 @@ def normalise(
     divided out.
     """
     bias = estimate_bias(image, trusted_tissue(image, brain, white, grey))
-    flat = image / np.maximum(bias, 0.1)
+    flat = (image / np.maximum(bias, 0.1)).astype(np.float32)
     scale = white_matter_scale(flat, white & brain)
     return np.asarray(np.where(brain, flat / scale, 0), dtype=np.float32), scale, bias

@@ -60,7 +60,7 @@ def prepare(
         reading = replace(reading, brain=brain_extraction.with_mask(volume, reading.grid, brain_mask))
     done("brain_extraction")
     on_stage("alignment")
-    fitted = alignment.align(reading, template.brain, template.grid)
+    fitted = alignment.align(reading, template)
     if not fitted.trusted:
         raise PreparationError(
             f"{volume.name}: alignment failed: {fitted.problem}; check the scan or give --brain-mask"
@@ -106,7 +106,7 @@ def _to_working(volume: Volume, reading: brain_extraction.HeadReading, way: WayB
     back = np.linalg.inv(way.working_from_input)
 
     def carry(array: FloatArray, grid: Grid) -> FloatArray:
-        return np.asarray(resample(array, grid, way.working, source_from_target=back), dtype=np.float32)
+        return resample(array, grid, way.working, source_from_target=back)
 
     return Working(
         image=carry(volume.array, volume.grid),

@@ -58,16 +58,14 @@ class WayBack:
 
     def to_input(self, array: FloatArray, *, outside: float = 0.0) -> FloatArray:
         """A working-grid array (X,Y,Z) at the scan's voxels (i,j,k), linear."""
-        result = resample(
+        return resample(
             array, self.working, self.input, source_from_target=self.working_from_input, outside=outside
         )
-        return np.asarray(result, dtype=np.float32)
 
-    def to_working(self, array: FloatArray, *, nearest: bool = False) -> FloatArray:
-        """A scan-grid array (i,j,k) at the voxels of the working grid (X,Y,Z)."""
+    def to_working(self, array: FloatArray) -> FloatArray:
+        """A scan-grid array (i,j,k) at the voxels of the working grid (X,Y,Z), linear."""
         back = np.linalg.inv(self.working_from_input)
-        result = resample(array, self.input, self.working, source_from_target=back, nearest=nearest)
-        return np.asarray(result, dtype=np.float32)
+        return resample(array, self.input, self.working, source_from_target=back)
 
 
 @dataclass(frozen=True)

@@ -92,5 +92,5 @@ def judge(seen: Observations, contrasts: tuple[str, ...], ages: tuple[float, flo
     if seen.age is not None and ages is not None and not ages[0] <= seen.age <= ages[1]:
         reasons.append(("warn", f"age {seen.age:.0f}: the model has seen ages {ages[0]:.0f}-{ages[1]:.0f}"))
     order: tuple[Verdict, ...] = ("ok", "warn", "refuse")
-    worst = max((verdict for verdict, _ in reasons), key=order.index, default="ok")
+    worst: Verdict = max((verdict for verdict, _ in reasons), key=order.index, default="ok")
     return ScanFit(worst, tuple(text for _, text in reasons))

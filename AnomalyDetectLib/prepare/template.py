@@ -10,17 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from AnomalyDetectLib.resources import resource
-from AnomalyDetectLib.volume import BoolArray, Grid
+from AnomalyDetectLib.volume import BoolArray, FloatArray, Grid
 
-INSIDE = 100  # of 200: at least half of the training brains
+WHOLE = 200  # stored value of probability 1
+INSIDE = 100  # at least half of the training brains
 
 
 @dataclass(frozen=True)
 class Template:
-    """grid: the working grid. brain: bool (X,Y,Z). regions: uint8 codes (X,Y,Z) of regions.tsv."""
+    """grid: the working grid. brain: bool (X,Y,Z). regions: uint8 codes (X,Y,Z) of regions.tsv.
+
+    tissue: float32 (3,X,Y,Z), share of healthy brains with fluid, grey and white matter there.
+    """
 
     grid: Grid
     brain: BoolArray
+    tissue: FloatArray
     regions: NDArray[np.uint8]
 
 
@@ -29,9 +34,11 @@ def load_template() -> Template:
     """Read the template once per process."""
     brain = nib.load(resource("Template", "brain.nii.gz"))
     regions = nib.load(resource("Template", "regions.nii.gz"))
+    tissue = nib.load(resource("Template", "tissue.nii.gz"))
     array = np.asarray(brain.dataobj)
     return Template(
         grid=Grid(array.shape, brain.affine),
         brain=array >= INSIDE,
+        tissue=np.moveaxis(np.asarray(tissue.dataobj, dtype=np.float32), -1, 0) / np.float32(WHOLE),
         regions=np.asarray(regions.dataobj, dtype=np.uint8),
     )

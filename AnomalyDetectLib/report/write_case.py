@@ -36,8 +36,8 @@ def case_report(detection: Detection, case: str, source: str) -> CaseReport:
     )
 
 
-def write_case(detection: Detection, out: Path, case: str, source: str) -> CaseReport:
-    """Write `out`/`case`/; what stood there before stays until everything new is complete.
+def write_case(detection: Detection, out: Path, case: str, source: str, note: str = "") -> CaseReport:
+    """Write `out`/`case`/; what stood there before stays until everything new is there. note: on the picture.
 
     Raises `OutputError` when the place can't be written or the disk is full; then nothing new is left behind.
     """
@@ -58,6 +58,7 @@ def write_case(detection: Detection, out: Path, case: str, source: str) -> CaseR
             case=case,
             model=f"{detection.card.name} {detection.card.version}",
             threshold=detection.settings.threshold,
+            note=note,
         )
         detection.seconds["write"] = time.perf_counter() - began
         report = case_report(detection, case, source)

@@ -17,7 +17,7 @@ from AnomalyDetectLib.scoring import detail
 from AnomalyDetectLib.scoring.evidence import evidence, residual
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.statistics import HealthyStatistics
-from AnomalyDetectLib.volume import FloatArray, Volume, resample
+from AnomalyDetectLib.volume import FloatArray, Volume, resample_labels
 
 STATISTICS = "statistics.safetensors"
 IMAGE_SCORES = "image_scores.json"
@@ -43,7 +43,7 @@ class Scorer:
         parts = [
             self.statistics[name].standardise(maps[name], prepared.brain) for name in sorted(self.statistics)
         ]
-        return np.mean(parts, axis=0, dtype=np.float32)
+        return np.asarray(np.mean(parts, axis=0, dtype=np.float32))
 
     def z(self, prepared: Prepared, rebuild: Rebuild) -> FloatArray:
         """Signed calibrated z on the working grid (X,Y,Z)."""
@@ -102,8 +102,8 @@ def score(volume: Volume, prepared: Prepared, rebuild: Rebuild, scorer: Scorer) 
     healthy = detail.healthy_version(volume, prepared, signed, z, box)
     number = image_score(z, prepared.brain)
     template = load_template()
-    regions = resample(
-        template.regions, template.grid, box.grid, source_from_target=way.working_from_input, nearest=True
+    regions = resample_labels(
+        template.regions, template.grid, box.grid, source_from_target=way.working_from_input
     )
     region = np.zeros(volume.array.shape, np.uint8)
     region[box.slices] = regions

@@ -13,6 +13,7 @@ from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth
 
 SHRINK = 2
 SMOOTHING_MM = 4.0
+LEAST_COVERAGE = 0.1
 BULK = (1.0, 1.8)  # how far a scan may widen the healthy spread
 
 
@@ -67,8 +68,10 @@ def fit_statistics(
 ) -> HealthyStatistics:
     """Statistics of healthy scans: voxel-wise over scans, both sides pooled, smoothed; the SD has a floor.
 
-    Voxels are weighted by how many scans have brain there; where none has, the global SD stands. The floor,
-    half of the median SD inside the brain, keeps places where all training scans agree from shouting.
+    Voxels are weighted by how many scans have brain there. The floor, half of the median SD inside the brain,
+    keeps places where all training scans agree from shouting. Where few scans have brain, at the rim, the SD
+    is
+    divided by their share: little is known of what is normal there.
     """
     weight = np.zeros(evidence[0].shape, np.float64)
     first, second = np.zeros_like(weight), np.zeros_like(weight)
@@ -82,10 +85,13 @@ def fit_statistics(
     w = smooth(weight.astype(np.float32), sigmas) + 1e-3
     mean = smooth(first.astype(np.float32), sigmas) / w
     variance = np.maximum(smooth(second.astype(np.float32), sigmas) / w - mean**2, 0)
-    covered = weight > 0.2 * 2 * len(evidence)
-    overall = float(np.sqrt(np.median(variance[covered])))
-    sd = np.where(w > 0.5, np.sqrt(variance), overall)
-    sd = np.maximum(sd, 0.5 * overall).astype(np.float32)
+    coverage = np.clip(w / (2 * len(evidence)), 0, 1)
+    overall = float(np.sqrt(np.median(variance[coverage > 0.5])))
+    sd = np.maximum(np.where(w > 0.5, np.sqrt(variance), overall), 0.5 * overall)
+    sd = (sd / np.maximum(coverage, LEAST_COVERAGE)).astype(np.float32)
     provisional = HealthyStatistics(mean.astype(np.float32), sd, bulk=1.0)
-    bulks = [spread((e - provisional.mean) / sd, b) for e, b in zip(evidence, brains, strict=True)]
+    bulks = [
+        spread(((e - provisional.mean) / sd).astype(np.float32), b)
+        for e, b in zip(evidence, brains, strict=True)
+    ]
     return HealthyStatistics(provisional.mean, sd, float(np.median(bulks)))

@@ -38,7 +38,7 @@ def fit_affine(source: Points, target: Points, weights: NDArray[np.float64] | No
 
 def apply_affine(affine: Affine, points: Points) -> Points:
     """Points (n,3) in mm mapped by a 4x4 matrix."""
-    return points @ affine[:3, :3].T + affine[:3, 3]
+    return np.asarray(points @ affine[:3, :3].T + affine[:3, 3])
 
 
 def mean_shape(shapes: list[Points], mirror: list[int], rounds: int = 10) -> Points:

@@ -13,18 +13,27 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from AnomalyDetectLib.training import labels, template
-from AnomalyDetectLib.training.heads import intracranial_mask
+from AnomalyDetectLib.training.heads import TISSUE_TO_TARGET, intracranial_mask
 
 PERIVENTRICULAR_MM = 6.0
 _LOBES = ("frontal", "parietal", "temporal", "occipital")
-_WHOLE = {  # MUSE regions that become one coarse region each: (right, left) or unpaired
-    "caudate": ((36,), (37,)), "putamen": ((57,), (58,)), "pallidum": ((55,), (56,)), "thalamus": ((59,), (60,)),
-    "accumbens and basal forebrain": ((23, 76), (30, 75)), "hippocampus": ((47,), (48,)), "amygdala": ((31,), (32,)),
-    "internal capsule": ((91, 93), (92, 94)), "fornix": ((89,), (90,)), "ventral diencephalon": ((61,), (62,)),
-    "lateral ventricle": ((49, 51), (50, 52)), "cerebellum": ((38, 40), (39, 41)),
-    "insula": ((102, 172), (103, 173)), "cingulate gyrus": ((100, 138, 166), (101, 139, 167)),
+_WHOLE = {  # MUSE regions that become one coarse region each: (right, left)
+    "caudate": ((36,), (37,)),
+    "putamen": ((57,), (58,)),
+    "pallidum": ((55,), (56,)),
+    "thalamus": ((59,), (60,)),
+    "accumbens and basal forebrain": ((23, 76), (30, 75)),
+    "hippocampus": ((47,), (48,)),
+    "amygdala": ((31,), (32,)),
+    "internal capsule": ((91, 93), (92, 94)),
+    "fornix": ((89,), (90,)),
+    "ventral diencephalon": ((61,), (62,)),
+    "lateral ventricle": ((49, 51), (50, 52)),
+    "cerebellum": ((38, 40), (39, 41)),
+    "insula": ((102, 172), (103, 173)),
+    "cingulate gyrus": ((100, 138, 166), (101, 139, 167)),
     "parahippocampal gyrus": ((116, 170), (117, 171)),
-}  # fmt: skip
+}
 _MIDLINE = {
     "third ventricle": (4,), "fourth ventricle": (11,), "brain stem": (35,), "corpus callosum": (95,),
     "cerebellar vermis": (71, 72, 73), "optic chiasm": (69,), "cerebrospinal fluid spaces": (1, 46),
@@ -36,7 +45,8 @@ def coarse_regions(lobe_of: dict[int, str]) -> tuple[NDArray[np.uint8], list[tup
 
     lobe_of: lobe of every cortical and lobar white-matter region, from the label table.
     """
-    table, rows = np.zeros(256, np.uint8), []
+    table = np.zeros(256, np.uint8)
+    rows: list[tuple[int, str, str]] = []
 
     def add(name: str, side: str, numbers: tuple[int, ...]) -> None:
         rows.append((len(rows) + 1, name, side))
@@ -76,17 +86,22 @@ def build(data: Path, affines: dict[str, np.ndarray], out: Path) -> None:
     table, rows = coarse_regions(lobe_of)
     votes = np.zeros((len(rows) + 1, *template.TEMPLATE_SHAPE), np.uint16)
     brain = np.zeros(template.TEMPLATE_SHAPE, np.float32)
+    tissue = np.zeros((*template.TEMPLATE_SHAPE, 3), np.float32)
     count = 0
     for subject in template.ixi_subjects(data, "train"):
         if subject.name not in affines:
             continue
         _, regions, grid = subject.read()
-        aligned = template.to_template(regions, grid, affines[subject.name], nearest=True)
+        aligned = template.labels_to_template(regions, grid, affines[subject.name])
         for one in (aligned, labels.mirror_muse(aligned)[::-1]):
             codes = table[one]
             for code in np.unique(codes):
                 votes[code] += codes == code
-            brain += intracranial_mask(one, template.TEMPLATE_SPACING)
+            inside = intracranial_mask(one, template.TEMPLATE_SPACING)
+            target = TISSUE_TO_TARGET.numpy()[labels.MUSE_TISSUE[one]]
+            for channel in range(3):
+                tissue[..., channel] += inside & (target == channel)
+            brain += inside
             count += 1
     consensus = votes.argmax(0).astype(np.uint8)
     consensus = _periventricular(consensus, rows)
@@ -95,6 +110,8 @@ def build(data: Path, affines: dict[str, np.ndarray], out: Path) -> None:
     nib.save(
         nib.Nifti1Image(np.round(brain / count * 200).astype(np.uint8), grid.affine), out / "brain.nii.gz"
     )
+    shares = np.round(tissue / count * 200).astype(np.uint8)
+    nib.save(nib.Nifti1Image(shares, grid.affine), out / "tissue.nii.gz")
     nib.save(nib.Nifti1Image(consensus, grid.affine), out / "regions.nii.gz")
     with (out / "regions.tsv").open("w", newline="") as file:
         writer = csv.writer(file, delimiter="\t")

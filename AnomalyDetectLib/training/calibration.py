@@ -73,7 +73,7 @@ def calibrate(
     """Image scores and false-alarm table from held-out healthy scans."""
     maps = [score(case.volume, case.prepared, model.rebuild(case.prepared), scorer) for case in cases]
     image_scores = tuple(sorted(float(m.image_score or 0.0) for m in maps))
-    return replace(scorer, healthy_image_scores=image_scores), FalseAlarmTable.from_healthy(maps)
+    return replace(scorer, healthy_image_scores=image_scores), FalseAlarmTable.from_maps(maps)
 
 
 def atlas_maps(cases: Iterable[HealthyCase]) -> dict[str, np.ndarray]:

@@ -7,71 +7,72 @@ from pathlib import Path
 from AnomalyDetectLib.models.card import ModelCard
 
 IXI_CREDIT = (
-    "T1 images from the IXI dataset, brain-development.org (EPSRC GR/S21533/02), CC BY-SA 3.0. Label maps: DLMUSE / "
-    "NiChart, CBICA and AIBIL, University of Pennsylvania. Obtained under the SBIA Contribution and Software License "
-    "Agreement from the Section of Biomedical Image Analysis, University of Pennsylvania."
+    "T1 images from the IXI dataset, brain-development.org (EPSRC GR/S21533/02), CC BY-SA 3.0. Label maps: "
+    "DLMUSE / NiChart, CBICA and AIBIL, University of Pennsylvania. Obtained under the SBIA Contribution and "
+    "Software License Agreement from the Section of Biomedical Image Analysis, University of Pennsylvania."
 )
 SYNTHSEG_CREDIT = (
-    "Label maps from SynthSeg: Billot B. et al., SynthSeg: Segmentation of brain MRI scans of any contrast and "
-    "resolution without retraining, Medical Image Analysis 2023. Apache-2.0."
+    "Label maps from SynthSeg: Billot B. et al., SynthSeg: Segmentation of brain MRI scans of any contrast "
+    "and resolution without retraining, Medical Image Analysis 2023. Apache-2.0."
 )
 EXTERNAL_CREDIT = (
-    "Calibration also on OpenfMRI ds000011 (PDDL 1.0): Foerde K., Knowlton B.J., Poldrack R.A., PNAS 2006;103(31):"
-    "11778-83; OpenfMRI project, NSF Grant OCI-1131441 (R. Poldrack, PI)."
+    "Calibration also on OpenfMRI ds000011 (PDDL 1.0): Foerde K., Knowlton B.J., Poldrack R.A., PNAS "
+    "2006;103(31):11778-83; OpenfMRI project, NSF Grant OCI-1131441 (R. Poldrack, PI)."
 )
 LICENCE = "CC BY-SA 3.0, research and non-commercial use (IXI images; DLMUSE label maps)"
 USE = (
-    "Research: showing voxels of an adult brain scan that differ from healthy brains, as a help for looking. Not a "
-    "medical device; not for diagnosis, screening or treatment decisions."
+    "Research: showing voxels of an adult brain scan that differ from healthy brains, as a help for looking. "
+    "Not a medical device; not for diagnosis, screening or treatment decisions."
 )
 AGES = (20.0, 82.0)
 IXI_T1 = (
-    "161 of the 164 IXI T1 training scans (healthy volunteers of 20-82 years, one 3T scanner, 2 mm; three whose labels "
-    "confuse the sides are left out); 20 further subjects are held out for validation; split by subject."
+    "161 of the 164 IXI T1 training scans (healthy volunteers of 20-82 years, one 3T scanner, 2 mm; three "
+    "whose labels confuse the sides are left out); 20 further subjects are held out for validation; split by "
+    "subject."
 )
 
 _CARDS = {
     "brain-extraction": {
         "family": "head-network",
         "contrasts": ("T1", "T2", "FLAIR", "PD"),
-        "summary": "Intracranial mask, tissue and template coordinates of a whole head of any contrast, 3-D U-Net at 2 mm.",
-        "licence": LICENCE,
+        "summary": "Brain mask, tissue and template coordinates of a head of any contrast, 3-D at 2 mm.",
         "credit": f"{IXI_CREDIT} {SYNTHSEG_CREDIT}",
-        "training": f"{IXI_T1} In random contrasts, with 16 of the 20 SynthSeg whole-head label maps painted in random "
-        "contrasts; 4 maps are held out. Mask: DLMUSE > 0, slightly closed, holes filled.",
-        "age_range": AGES,
+        "training": f"{IXI_T1} In random contrasts, with 16 of the 20 SynthSeg whole-head label maps painted "
+        "in random contrasts; 4 maps are held out. Mask: DLMUSE > 0, slightly closed, holes filled.",
     },
     "restore-t1": {
         "family": "restoration",
         "contrasts": ("T1",),
-        "summary": "Takes synthetic lesions of four severities out of a T1 scan; what it changes is unusual. 3-D at 2 mm.",
-        "licence": LICENCE,
+        "summary": "Takes synthetic lesions of any severity out of a T1 scan; what it changes is unusual.",
         "credit": f"{IXI_CREDIT} {EXTERNAL_CREDIT}",
-        "training": f"{IXI_T1} Lesions are synthetic throughout; no scan with pathology was used. Against the published "
-        "restoration models it is slimmed to 2 mm and 32-64-128-160 channels, and one network serves all severities.",
-        "age_range": AGES,
+        "training": f"{IXI_T1} Lesions are synthetic throughout; no scan with pathology was used. Slimmed "
+        "against published restoration models: 2 mm, 32-64-128-160 channels, one network for all severities.",
     },
     "atlas-z": {
         "family": "atlas-z",
         "contrasts": ("T1",),
-        "summary": "Rival without a network: difference from the mean of aligned healthy brains over their SD.",
-        "licence": LICENCE,
+        "summary": "Rival without a network: difference from the mean of healthy brains over their SD.",
         "credit": f"{IXI_CREDIT} {EXTERNAL_CREDIT}",
         "training": "Mean and SD of 60 IXI T1 training scans, both sides pooled.",
-        "age_range": AGES,
     },
     "intensity": {
         "family": "intensity",
         "contrasts": ("T1",),
         "summary": "The most trivial rival: difference from the median of the brain. Has no weights.",
-        "licence": LICENCE,
         "credit": f"{IXI_CREDIT} {EXTERNAL_CREDIT}",
         "training": "None; calibrated on the same healthy scans as the others.",
-        "age_range": AGES,
     },
 }
 
 
 def card(name: str, folder: Path) -> ModelCard:
     """The card of a shipped model before it is measured, to be written into `folder`."""
-    return ModelCard(name=name, version="1.0", intended_use=USE, folder=folder, **_CARDS[name])  # type: ignore[arg-type]
+    return ModelCard(
+        name=name,
+        version="1.0",
+        licence=LICENCE,
+        intended_use=USE,
+        age_range=AGES,
+        folder=folder,
+        **_CARDS[name],  # type: ignore[arg-type]
+    )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,7 +22,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_TASKS: dict[str, Callable[[Path, Path], Task]] = {
+_TASKS: dict[str, Callable[[Path, Path], Any]] = {
     "brain-extraction": BrainExtractionTask,
     "restoration": RestorationTask,
 }
@@ -77,7 +78,7 @@ def train_from(
     if threads is not None:
         loop = dataclasses.replace(loop, threads=threads)
     console.print(f"{config.name}: loading data, {loop.steps} steps to {runs / config.name}")
-    task = _TASKS[config.task](data, runs)
+    task: Task = _TASKS[config.task](data, runs)
     columns = (TextColumn("{task.fields[losses]}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         row = bar.add_task(config.name, total=loop.steps, losses="")

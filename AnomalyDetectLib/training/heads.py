@@ -4,6 +4,7 @@ coordinates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ CROP = (80, 112, 96)
 HELD_OUT_MAPS = ("training_seg_05", "training_seg_10", "training_seg_16", "training_seg_20")
 GREY = (labels.CORTEX, labels.DEEP_GREY, labels.CEREBELLUM_GREY)
 FLUID = (labels.CSF, labels.VENTRICLE)
-_TISSUE_TO_TARGET = torch.tensor([1 if t in GREY else 0 if t in (0, *FLUID) else 2 for t in range(9)])
+TISSUE_TO_TARGET = torch.tensor([1 if t in GREY else 0 if t in (0, *FLUID) else 2 for t in range(9)])
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class HeadSample:
 
 def intracranial_mask(regions: NDArray[np.integer], spacing_mm: float) -> NDArray[np.bool_]:
     """Intracranial mask from labelled voxels: slightly closed, holes filled."""
-    radius = max(1, int(round(4.0 / spacing_mm)))
+    radius = max(1, round(4.0 / spacing_mm))
     padded = np.pad(regions > 0, radius + 1)
     closed = ndimage.binary_closing(padded, ndimage.generate_binary_structure(3, 1), iterations=radius)
     inner = tuple(slice(radius + 1, -(radius + 1)) for _ in range(3))
@@ -84,7 +85,7 @@ def label_map_mask(tissue: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return inside
 
 
-def load_real_heads(data: Path, affines: dict[str, Affine], split: str) -> list[RealHead]:
+def load_real_heads(data: Path, affines: Mapping[str, Affine], split: str) -> list[RealHead]:
     """All IXI heads of one split whose affine is known."""
     heads = []
     for subject in template.ixi_subjects(data, split):
@@ -102,7 +103,7 @@ def load_real_heads(data: Path, affines: dict[str, Affine], split: str) -> list[
     return heads
 
 
-def load_label_heads(data: Path, affines: dict[str, Affine], held_out: bool) -> list[LabelHead]:
+def load_label_heads(data: Path, affines: Mapping[str, Affine], held_out: bool) -> list[LabelHead]:
     """The 1-mm label maps, either those for training or those held out."""
     heads = []
     for name, array, grid in template.head_label_maps(data):
@@ -314,6 +315,6 @@ def random_head(
     return HeadSample(
         image=scale_head(image)[None],
         mask=mask[None],
-        tissue=_TISSUE_TO_TARGET[flags[1].long()],
+        tissue=TISSUE_TO_TARGET[flags[1].long()],
         coordinates=coordinates,
     )

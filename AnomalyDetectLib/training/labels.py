@@ -37,8 +37,9 @@ _FREESURFER_CLASSES = {
 
 # The same structure in both schemes: (MUSE, FreeSurfer).
 SHARED_STRUCTURES = (
-    (4, 14), (11, 15), (23, 58), (30, 26), (31, 54), (32, 18), (36, 50), (37, 11), (38, 47), (39, 8), (40, 46),
-    (41, 7), (47, 53), (48, 17), (51, 43), (52, 4), (55, 52), (56, 13), (57, 51), (58, 12), (59, 49), (60, 10),
+    (4, 14), (11, 15), (23, 58), (30, 26), (31, 54), (32, 18), (36, 50), (37, 11), (38, 47), (39, 8),
+    (40, 46), (41, 7), (47, 53), (48, 17), (51, 43), (52, 4), (55, 52), (56, 13), (57, 51), (58, 12),
+    (59, 49), (60, 10),
 )  # fmt: skip
 
 
@@ -55,7 +56,7 @@ FREESURFER_TISSUE = _lookup(_FREESURFER_CLASSES, 1024)
 """FreeSurfer or head-tissue number to tissue class; everything outside the skull is background."""
 
 
-def mirror_muse(labels: NDArray[np.integer]) -> NDArray[np.integer]:
+def mirror_muse(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Swap the numbers of left and right regions; numbers of unpaired regions stay."""
     table = np.arange(256, dtype=labels.dtype)
     pairs = [(23, 30), (36, 37), (38, 39), (40, 41), (75, 76)]
@@ -66,4 +67,4 @@ def mirror_muse(labels: NDArray[np.integer]) -> NDArray[np.integer]:
     pairs += [(right, right + 1) for right in (*range(160, 188, 2), *range(190, 208, 2))]
     for right, left in pairs:
         table[right], table[left] = left, right
-    return table[labels]
+    return np.asarray(table[labels])

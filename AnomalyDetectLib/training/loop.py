@@ -98,7 +98,7 @@ def train(
                 group["lr"] = settings.learning_rate * learning_rate_factor(step, settings)
             optimizer.zero_grad(set_to_none=True)
             loss, parts = task.loss(batch)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(task.network.parameters(), 1.0)
             optimizer.step()
             decay = min(settings.average, (step + 1) / (step + 10))

@@ -22,7 +22,7 @@ def blur_axis(x: Tensor, sigma: float, axis: int) -> Tensor:
     """Gaussian blur of (X,Y,Z) along one axis, sigma in voxels."""
     if sigma < 0.2:
         return x
-    radius = max(1, int(round(2.5 * sigma)))
+    radius = max(1, round(2.5 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     kernel /= kernel.sum()
     size = x.shape[axis]
@@ -47,7 +47,7 @@ def thick_slices(x: Tensor, factor: float, axis: int, phase: float = 0.5) -> Ten
     """What slices `factor` voxels thick along `axis` look like after linear resampling back to the grid."""
     size = list(x.shape)
     wide = blur_axis(x, factor / 2.8, axis)
-    count = max(4, int(round(size[axis] / factor)))
+    count = max(4, round(size[axis] / factor))
     coarse = list(size)
     coarse[axis] = count
     small = functional.interpolate(wide[None, None], size=coarse, mode="trilinear", align_corners=phase < 0.5)

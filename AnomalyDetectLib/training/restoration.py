@@ -71,8 +71,8 @@ def prepare_subject(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.bool_]]:
     """Image in working units, tissue classes and brain mask (X,Y,Z) from a subject's scan and regions."""
     array, regions, grid = subject.read()
-    image = np.asarray(template.to_template(array, grid, affine), np.float32)
-    tissue = labels.MUSE_TISSUE[template.to_template(regions, grid, affine, nearest=True)]
+    image = template.to_template(array, grid, affine)
+    tissue = labels.MUSE_TISSUE[template.labels_to_template(regions, grid, affine)]
     brain = heads.intracranial_mask(tissue, template.TEMPLATE_SPACING)
     grey = np.isin(tissue, heads.GREY)
     scaled, _, _ = normalise(image, brain, np.isin(tissue, WHITE_CLASSES), grey)

@@ -79,9 +79,8 @@ def calibrate_folder(
     (model.card.folder / FALSE_ALARMS).write_text(table.to_json(), encoding="utf-8")
     write_card(model.card)
     median = float(np.median(scorer.healthy_image_scores))
-    console.print(
-        f"{model.card.name}: calibrated on {len(held_out)} held-out healthy scans, median image score {median:.2f}"
-    )
+    name = model.card.name
+    console.print(f"{name}: calibrated on {len(held_out)} held-out scans, median image score {median:.2f}")
 
 
 def add_figures(folder: Path, figures: dict[str, object]) -> ModelCard:

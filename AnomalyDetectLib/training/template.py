@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from AnomalyDetectLib.training import affines, labels
-from AnomalyDetectLib.volume import Affine, Grid, resample
+from AnomalyDetectLib.volume import Affine, FloatArray, Grid, resample, resample_labels
 
 log = logging.getLogger(__name__)
 
@@ -108,11 +108,11 @@ def build_affines(data: Path) -> dict[str, Affine]:
     target = np.mean(
         [_extent(labels.MUSE_TISSUE[r], g, maps[n]) for n, r, g in _some_regions(data, maps)], axis=0
     )
-    for name, array, grid in head_label_maps(data):
+    for name, codes, grid in head_label_maps(data):
         numbers = np.array([pair[1] for pair in labels.SHARED_STRUCTURES])
-        deep = affines.fit_affine(affines.label_centroids(array, grid.affine, numbers), mean[rows])
+        deep = affines.fit_affine(affines.label_centroids(codes, grid.affine, numbers), mean[rows])
         # deep structures say little of the size of the whole brain: match its extent along each axis
-        low, high = _extent(labels.FREESURFER_TISSUE[array], grid, deep)
+        low, high = _extent(labels.FREESURFER_TISSUE[codes], grid, deep)
         scale = (target[1] - target[0]) / (high - low)
         match = np.diag([*scale, 1.0])
         match[:3, 3] = target[0] - scale * low
@@ -154,8 +154,13 @@ def load_affines(path: Path) -> dict[str, Affine]:
     return {name: np.array(a) for name, a in json.loads(path.read_text()).items()}
 
 
-def to_template(
-    array: NDArray[np.generic], grid: Grid, affine: Affine, *, nearest: bool = False
-) -> NDArray[np.generic]:
-    """`array` on `grid` resampled to the working grid by its template-from-subject affine."""
-    return resample(array, grid, template_grid(), source_from_target=np.linalg.inv(affine), nearest=nearest)
+def to_template(array: FloatArray, grid: Grid, affine: Affine) -> FloatArray:
+    """`array` on `grid` resampled to the working grid by its template-from-subject affine, linear."""
+    return resample(array, grid, template_grid(), source_from_target=np.linalg.inv(affine))
+
+
+def labels_to_template(labels: NDArray[np.uint8], grid: Grid, affine: Affine) -> NDArray[np.uint8]:
+    """Labels on `grid` resampled to the working grid by their template-from-subject affine, nearest
+    neighbour.
+    """
+    return resample_labels(labels, grid, template_grid(), source_from_target=np.linalg.inv(affine))

@@ -1,0 +1,39 @@
+"""The benchmarks by name, as `anomalydetect benchmark NAME` runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from AnomalyDetectLib.errors import AnomalyDetectError
+
+WITH_DATA = ("detection", "preparation", "road")
+
+
+def run_benchmark(name: str, data: Path | None, out: Path, limit: int | None, console: Console) -> None:
+    """Run one benchmark. Raises `AnomalyDetectError` for an unknown name or a missing data folder."""
+    if name in WITH_DATA and (data is None or not data.is_dir()):
+        raise AnomalyDetectError(f"benchmark {name}: give the folder of the development data with --data")
+    if name == "findings":
+        from AnomalyDetectLib.evaluation import findings_benchmark
+
+        findings_benchmark.run(out)
+        return
+    assert data is not None or name not in WITH_DATA
+    if name == "detection":
+        from AnomalyDetectLib.evaluation import detection_benchmark
+
+        detection_benchmark.run(Path(str(data)), out, limit, console)
+    elif name == "preparation":
+        from AnomalyDetectLib.evaluation import preparation_benchmark
+
+        preparation_benchmark.run(Path(str(data)), out, limit, console)
+    elif name == "road":
+        from AnomalyDetectLib.evaluation import road_benchmark
+
+        road_benchmark.run(Path(str(data)), out, console)
+    else:
+        raise AnomalyDetectError(
+            f"benchmark {name!r} is unknown; there are {', '.join((*WITH_DATA, 'findings'))}"
+        )

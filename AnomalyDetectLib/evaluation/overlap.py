@@ -1,0 +1,24 @@
+"""Which true lesions the findings cover, and which findings touch none."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+
+def lesion_cover(labelmap: NDArray[np.integer], truth: NDArray[np.integer]) -> dict[int, float]:
+    """Share of each lesion's voxels (label of `truth`) that findings cover."""
+    labels = np.unique(truth)
+    labels = labels[labels > 0]
+    if len(labels) == 0:
+        return {}
+    covered = ndimage.mean((labelmap > 0).astype(np.float32), truth, labels)
+    return {int(label): float(share) for label, share in zip(labels, covered, strict=True)}
+
+
+def false_findings(labelmap: NDArray[np.integer], truth: NDArray[np.integer], margin: int = 2) -> int:
+    """Number of findings that touch no lesion, nor its rim of `margin` voxels."""
+    near = ndimage.binary_dilation(truth > 0, iterations=margin)
+    every = np.unique(labelmap)
+    return len(np.setdiff1d(every[every > 0], np.unique(labelmap[near])))

@@ -1,0 +1,93 @@
+"""Residuals become z that healthy scans share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from AnomalyDetectLib.errors import VolumeError
+from AnomalyDetectLib.scoring.maps import AnomalyMaps
+from AnomalyDetectLib.scoring.score import Scorer, image_score, load_scorer
+from AnomalyDetectLib.scoring.statistics import HealthyStatistics, fit_statistics, spread
+
+SHAPE = (24, 28, 24)
+
+
+@pytest.fixture(scope="module")
+def brain() -> np.ndarray:
+    distance = np.linalg.norm(np.indices(SHAPE).T - np.array([11.5, 13.5, 11.5]), axis=-1).T
+    return np.asarray(distance < 10)
+
+
+@pytest.fixture(scope="module")
+def statistics(brain: np.ndarray) -> HealthyStatistics:
+    """Of 40 noise scans whose spread grows to the front, twice as large there."""
+    return fit_statistics([noise(seed, brain) for seed in range(40)], [brain] * 40)
+
+
+def noise(seed: int, brain: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    ramp = np.linspace(1, 2, SHAPE[1])[None, :, None]
+    values = np.random.default_rng(seed).normal(0.1, 0.2 * scale, SHAPE) * ramp
+    return np.where(brain, values, 0).astype(np.float32)
+
+
+def test_a_new_healthy_scan_has_z_of_mean_zero_and_sd_one(
+    statistics: HealthyStatistics, brain: np.ndarray
+) -> None:
+    z = statistics.standardise(noise(99, brain), brain)
+    inner = brain & (np.indices(SHAPE)[0] > 5)
+    assert z[inner].mean() == pytest.approx(0, abs=0.1)
+    assert z[inner].std() == pytest.approx(1, abs=0.15)
+
+
+def test_a_noisier_scanner_is_widened_but_a_lesion_is_not_eaten(
+    statistics: HealthyStatistics, brain: np.ndarray
+) -> None:
+    noisy = statistics.standardise(noise(5, brain, scale=1.5), brain)
+    assert spread(noisy, brain) == pytest.approx(statistics.bulk, rel=0.1)
+    ill = noise(6, brain)
+    lesion = brain & (np.indices(SHAPE)[0] < 7)
+    assert lesion.sum() < 0.15 * brain.sum()
+    whole = statistics.standardise(ill, brain)[lesion]
+    ill[lesion] += 3
+    change = statistics.standardise(ill, brain)[lesion].mean() - whole.mean()
+    assert change > 0.8 * (3 / statistics.sd[lesion]).mean()
+
+
+def test_the_rim_where_few_healthy_scans_have_brain_is_trusted_less(brain: np.ndarray) -> None:
+    small = brain & (np.indices(SHAPE)[2] < 18)
+    fitted = fit_statistics([noise(seed, brain) for seed in range(20)], [brain] + [small] * 19)
+    rim = brain & ~small & (np.indices(SHAPE)[2] > 19)
+    assert fitted.sd[rim].mean() > 3 * fitted.sd[small].mean()
+
+
+def test_statistics_survive_saving(statistics: HealthyStatistics, tmp_path: Path) -> None:
+    Scorer({"residual": statistics}, statistics, (1.0, 2.0)).save(tmp_path)
+    again = load_scorer(tmp_path / "statistics.safetensors", tmp_path / "image_scores.json")
+    assert again.healthy_image_scores == (1.0, 2.0)
+    assert np.allclose(again.fused.sd, statistics.sd, rtol=0.1, atol=0.05)
+
+
+def test_the_image_p_value_counts_healthy_scans_beyond(statistics: HealthyStatistics) -> None:
+    scorer = Scorer({}, statistics, (1.0, 2.0, 3.0))
+    assert scorer.image_p(2.5) == pytest.approx(0.5)
+    assert scorer.image_p(9.0) == pytest.approx(0.25)
+    assert Scorer({}, statistics).image_p(2.5) is None
+
+
+def test_the_image_score_is_the_mean_of_the_most_unusual_voxels() -> None:
+    z = np.zeros((30, 30, 30), np.float32)
+    z[0, 0, :30] = -5
+    assert image_score(z, np.ones_like(z, bool)) == pytest.approx(5.0)
+    assert image_score(z, np.zeros_like(z, bool)) == 0.0
+
+
+def test_maps_come_from_a_score_alone() -> None:
+    score = np.zeros((8, 9, 10), np.float32)
+    score[2:4] = 3
+    maps = AnomalyMaps.from_score(score)
+    assert maps.brain.sum() == 2 * 9 * 10
+    with pytest.raises(VolumeError, match="dimensions"):
+        AnomalyMaps.from_score(score[0])

@@ -1,0 +1,176 @@
+"""What a user of the command line sees."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from AnomalyDetectLib.cli import app
+from AnomalyDetectLib.io.write import write_nifti
+from AnomalyDetectLib.resources import resource
+from AnomalyDetectLib.volume import Grid, Volume, resample
+
+FILES = {
+    "healthy.nii.gz",
+    "residual.nii.gz",
+    "score.nii.gz",
+    "uncertainty.nii.gz",
+    "mask.nii.gz",
+    "findings.csv",
+    "report.json",
+    "preview.png",
+}
+REPORT_FIELDS = {
+    "case", "input", "modality", "model", "image_score", "image_p", "threshold", "expected_false_alarms",
+    "n_findings", "findings_ml", "fit", "seconds", "device", "version", "warnings",
+}  # fmt: skip
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory, patient: Volume) -> Path:
+    """The patient at 2 mm, for speed, in a folder with a blank and an umlaut."""
+    grid = Grid(
+        (patient.array.shape[0] // 2, patient.array.shape[1] // 2, patient.array.shape[2] // 2),
+        patient.affine @ np.diag([2.0, 2, 2, 1]),
+    )
+    path = tmp_path_factory.mktemp("Fälle eins") / "patient 01.nii.gz"
+    write_nifti(resample(patient.array, patient.grid, grid), grid, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of one run."""
+    out = tmp_path_factory.mktemp("out")
+    outcome = runner.invoke(app, ["run", str(scan), "--out", str(out)])
+    assert outcome.exit_code == 0, outcome.output
+    return out / "patient 01"
+
+
+def test_a_run_writes_the_eight_files(results: Path) -> None:
+    assert {path.name for path in results.iterdir()} == FILES
+
+
+def test_all_volumes_lie_on_the_grid_of_the_input(results: Path, scan: Path) -> None:
+    own = nib.load(scan)
+    for name in FILES:
+        if name.endswith(".nii.gz"):
+            image = nib.load(results / name)
+            assert image.shape == own.shape
+            assert np.allclose(image.affine, own.affine, atol=1e-4)
+
+
+def test_the_report_has_every_field(results: Path) -> None:
+    report = json.loads((results / "report.json").read_text(encoding="utf-8"))
+    assert set(report) >= REPORT_FIELDS
+    assert set(report["model"]) >= {"name", "version", "sha256"}
+    assert set(report["fit"]) >= {"verdict", "reasons"}
+    assert report["expected_false_alarms"] == 1.0
+
+
+def test_the_csv_has_a_row_for_every_label_of_the_mask(results: Path) -> None:
+    labels = set(np.unique(np.asarray(nib.load(results / "mask.nii.gz").dataobj))) - {0}
+    with (results / "findings.csv").open(encoding="utf-8") as file:
+        assert {int(row["id"]) for row in csv.DictReader(file)} == labels
+
+
+def test_more_false_alarms_allow_more_findings(results: Path, scan: Path, tmp_path: Path) -> None:
+    args = ["run", str(scan), "--out", str(tmp_path), "--false-alarms", "10", "--json"]
+    report = json.loads(runner.invoke(app, args).stdout)
+    own = json.loads((results / "report.json").read_text(encoding="utf-8"))
+    assert report["n_findings"] >= own["n_findings"]
+    assert report["threshold"] < own["threshold"]
+
+
+def test_the_same_scan_gives_the_same_bytes(results: Path, scan: Path, tmp_path: Path) -> None:
+    runner.invoke(app, ["run", str(scan), "--out", str(tmp_path)])
+    for name in FILES - {"report.json"}:
+        assert (tmp_path / "patient 01" / name).read_bytes() == (results / name).read_bytes(), name
+
+
+def test_a_bad_scan_gets_one_line_and_the_others_go_on(scan: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "broken.nii.gz"
+    bad.write_text("not an image")
+    outcome = runner.invoke(app, ["run", str(bad), str(scan), "--out", str(tmp_path / "out")])
+    assert outcome.exit_code == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"patient 01"}
+    assert outcome.output.count("error:") == 1
+    assert "broken.nii.gz" in outcome.output
+
+
+@pytest.mark.parametrize("value", ["0", "100", "-1"])
+def test_impossible_false_alarms_are_refused(value: str, scan: Path, tmp_path: Path) -> None:
+    outcome = runner.invoke(app, ["run", str(scan), "--out", str(tmp_path), "--false-alarms", value])
+    assert outcome.exit_code == 2
+    assert "0.01" in outcome.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_model_lists_the_known_ones(scan: Path, tmp_path: Path) -> None:
+    outcome = runner.invoke(app, ["run", str(scan), "--out", str(tmp_path), "--model", "nonsense"])
+    assert outcome.exit_code == 2
+    assert "restore-t1" in outcome.output
+
+
+def test_a_mask_on_another_grid_is_refused(scan: Path, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.nii.gz"
+    write_nifti(np.ones((9, 9, 9), np.uint8), Grid((9, 9, 9), np.eye(4)), mask)
+    outcome = runner.invoke(app, ["run", str(scan), "--out", str(tmp_path / "out"), "--brain-mask", str(mask)])
+    assert outcome.exit_code == 2
+    assert "mask" in outcome.output
+
+
+def test_two_scans_of_one_name_get_two_folders(scan: Path, tmp_path: Path) -> None:
+    outcome = runner.invoke(app, ["run", str(scan), str(scan), "--out", str(tmp_path)])
+    assert outcome.exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"patient 01", "patient 01_2"}
+
+
+def test_the_zoo_is_listed() -> None:
+    output = runner.invoke(app, ["models"], env={"COLUMNS": "200"}).output
+    assert "restore-t1" in output
+    assert "atlas-z" in output
+
+
+def test_the_demo_says_that_its_patient_is_simulated(tmp_path: Path) -> None:
+    outcome = runner.invoke(app, ["demo", "--out", str(tmp_path)], env={"COLUMNS": "200"})
+    assert outcome.exit_code == 0, outcome.output
+    assert "SIMULATED PATIENT" in outcome.output
+    assert (tmp_path / "demo" / "preview.png").exists()
+
+
+def test_a_config_with_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('task = "restoration"\nname = "x"\n[loop]\nstep = 3\n')
+    outcome = runner.invoke(app, ["train", str(config), "--data", str(tmp_path)])
+    assert outcome.exit_code == 2
+    assert "'step'" in outcome.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is not there")
+def test_a_killed_run_leaves_nothing_half_written_and_a_rerun_succeeds(tmp_path: Path) -> None:
+    scan = resource("SampleData", "demo_t1.nii.gz")
+    command = [sys.executable, "-m", "AnomalyDetectLib.cli", "run", str(scan), "--out", str(tmp_path)]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])})
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(".*.partial/healthy.nii.gz")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "demo_t1").exists()
+    outcome = runner.invoke(app, ["run", str(scan), "--out", str(tmp_path)])
+    assert outcome.exit_code == 0, outcome.output
+    assert {path.name for path in tmp_path.iterdir()} == {"demo_t1"}

@@ -1,0 +1,88 @@
+"""The road, walked with the simulated patient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from AnomalyDetectLib.errors import Cancelled, ModelError, ScanRefused
+from AnomalyDetectLib.evaluation.overlap import lesion_cover
+from AnomalyDetectLib.pipeline import STAGES, Detection, Detector, choose_device, detect
+from AnomalyDetectLib.prepare.head_network import HeadNetwork
+from AnomalyDetectLib.volume import Volume
+
+
+def test_large_lesions_of_the_simulated_patient_are_found(
+    detection: Detection, patient_truth: np.ndarray
+) -> None:
+    cover = lesion_cover(detection.findings.labelmap, patient_truth)
+    volumes = np.bincount(patient_truth.ravel()) * detection.volume.grid.voxel_mm3 / 1000
+    assert all(cover[label] > 0.1 for label in cover if volumes[label] >= 2.9)
+
+
+def test_all_maps_lie_on_the_grid_of_the_scan(detection: Detection) -> None:
+    maps = detection.maps
+    for array in (maps.healthy, maps.residual, maps.score, maps.uncertainty):
+        assert array.shape == detection.volume.array.shape
+        assert array.dtype == np.float32
+        assert np.isfinite(array).all()
+    assert not maps.score[~maps.brain].any()
+
+
+def test_residual_is_scan_minus_healthy(detection: Detection) -> None:
+    difference = detection.volume.array - detection.maps.healthy
+    assert np.allclose(detection.maps.residual, difference, atol=1e-3 * np.abs(detection.volume.array).max())
+
+
+def test_the_healthy_version_keeps_the_scan_outside_the_brain_and_its_detail_where_it_is_normal(
+    detection: Detection,
+) -> None:
+    maps, scan = detection.maps, detection.volume.array
+    assert np.array_equal(maps.healthy[~maps.brain], scan[~maps.brain])
+    normal = maps.brain & (np.abs(maps.score) < 1)
+    fine = np.abs(np.diff(scan, axis=0))[normal[1:]].mean()
+    kept = np.abs(np.diff(maps.healthy, axis=0))[normal[1:]].mean()
+    assert kept > 0.8 * fine
+
+
+def test_the_threshold_means_the_expected_false_alarms(detection: Detection, detector: Detector) -> None:
+    assert detector.false_alarms is not None
+    assert detector.false_alarms.expected(detection.settings) == pytest.approx(1.0, rel=0.05)
+
+
+def test_the_whole_scan_gets_a_p_value_that_says_unusual(detection: Detection) -> None:
+    assert detection.maps.image_p is not None
+    assert detection.maps.image_p < 0.2
+
+
+def test_every_stage_is_timed(detection: Detection) -> None:
+    assert set(STAGES[1:]) <= set(detection.seconds)
+    assert all(value >= 0 for value in detection.seconds.values())
+
+
+def test_a_cancelled_run_stops_before_the_next_stage(
+    patient: Volume, head_network: HeadNetwork, detector: Detector
+) -> None:
+    seen: list[str] = []
+    with pytest.raises(Cancelled, match="rebuild"):
+        detect(
+            patient,
+            head_network,
+            lambda contrast: detector,
+            progress=lambda stage, share: seen.append(stage),
+            cancelled=lambda: bool(seen),
+        )
+    assert seen == ["prepare"]
+
+
+def test_a_scan_given_as_another_contrast_is_refused_by_a_t1_model(
+    patient: Volume, head_network: HeadNetwork, detector: Detector
+) -> None:
+    flair = Volume(patient.array, patient.affine, modality="FLAIR", name="patient")
+    with pytest.raises(ScanRefused, match="FLAIR"):
+        detect(flair, head_network, lambda contrast: detector)
+
+
+def test_a_device_that_is_not_there_is_said() -> None:
+    with pytest.raises(ModelError, match="available"):
+        choose_device("tpu")

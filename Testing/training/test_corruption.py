@@ -1,0 +1,63 @@
+"""Synthetic lesions change what they say they change, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from AnomalyDetectLib.training import corruption, labels
+
+
+@pytest.fixture(scope="module")
+def brain() -> tuple[Tensor, Tensor, Tensor]:
+    """A textured ball with a ventricle: clean image, mask, tissue."""
+    i, j, k = np.indices((48, 56, 48))
+    radius = np.sqrt((i - 24) ** 2 + (j - 28) ** 2 + (k - 24) ** 2)
+    tissue = np.select(
+        [radius < 4, radius < 15, radius < 20], [labels.VENTRICLE, labels.WHITE, labels.CORTEX], 0
+    )
+    clean = np.select([radius < 4, radius < 15, radius < 20], [0.3, 1.0, 0.73], 0)
+    clean = clean + np.random.default_rng(0).normal(0, 0.02, clean.shape) * (tissue > 0)
+    return (
+        torch.from_numpy(clean.astype(np.float32)),
+        torch.from_numpy(tissue > 0),
+        torch.from_numpy(tissue.astype(np.uint8)),
+    )
+
+
+def test_lesions_stay_inside_the_brain_and_are_marked(brain: tuple[Tensor, Tensor, Tensor]) -> None:
+    clean, mask, tissue = brain
+    for seed in range(40):
+        bad = corruption.corrupt(np.random.default_rng(seed), clean, mask, tissue, severity=0.8)
+        assert bad.image.shape == clean.shape
+        assert not bad.image[~mask].any()
+        assert not bad.weight[~mask].any()
+        assert torch.isfinite(bad.image).all()
+
+
+def test_both_bright_and_dark_lesions_occur(brain: tuple[Tensor, Tensor, Tensor]) -> None:
+    clean, mask, tissue = brain
+    signs = []
+    for seed in range(60):
+        bad = corruption.corrupt(np.random.default_rng(seed), clean, mask, tissue, severity=0.8)
+        change = ((bad.image - clean) * bad.weight).sum()
+        signs.append(float(torch.sign(change)))
+    assert signs.count(1.0) > 10
+    assert signs.count(-1.0) > 10
+
+
+def test_some_scans_stay_healthy(brain: tuple[Tensor, Tensor, Tensor]) -> None:
+    clean, mask, tissue = brain
+    whole = [
+        torch.equal(corruption.corrupt(np.random.default_rng(seed), clean, mask, tissue, 0.5).image, clean)
+        for seed in range(120)
+    ]
+    assert 1 <= sum(whole) <= 30
+
+
+def test_the_same_seed_paints_the_same_lesions(brain: tuple[Tensor, Tensor, Tensor]) -> None:
+    clean, mask, tissue = brain
+    one, two = (corruption.corrupt(np.random.default_rng(5), clean, mask, tissue, 0.6) for _ in range(2))
+    assert torch.equal(one.image, two.image)

@@ -1,0 +1,53 @@
+"""Training that was killed goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from AnomalyDetectLib.training.loop import LoopSettings, train
+
+SETTINGS = LoopSettings(steps=12, batch=4, warmup=3, validate_every=4, checkpoint_minutes=0.0, threads=1)
+
+
+class Line:
+    """A task small enough for a test: learn y = 2x + 1."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        torch.manual_seed(3)
+        self.network = nn.Linear(1, 1)
+        self.stop_at = stop_at
+        self.steps = 0
+
+    def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
+        x = torch.from_numpy(rng.normal(size=(size, 1)).astype(np.float32))
+        return {"x": x, "y": 2 * x + 1}
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        if self.stop_at is not None and self.steps == self.stop_at:
+            raise KeyboardInterrupt
+        self.steps += 1
+        loss = ((self.network(batch["x"]) - batch["y"]) ** 2).mean()
+        return loss, {"mse": loss.item()}
+
+    def validate(self) -> dict[str, float]:
+        return {"loss": 0.0}
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
+    whole = load_file(train(Line(), SETTINGS, tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train(Line(stop_at=7), SETTINGS, tmp_path / "broken")
+    resumed = load_file(train(Line(), SETTINGS, tmp_path / "broken"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_the_curve_has_a_row_for_every_validation(tmp_path: Path) -> None:
+    train(Line(), SETTINGS, tmp_path)
+    rows = (tmp_path / "curve.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "4", "8", "12"]
