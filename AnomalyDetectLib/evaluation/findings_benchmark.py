@@ -140,7 +140,7 @@ def drags(maps: AnomalyMaps, steps: int) -> dict[str, list[FindingsSettings]]:
         "minimum volume": [base.changed(min_volume_mm3=float(largest * x**2)) for x in along],
         "opening": [base.changed(open_mm=float(10 * x)) for x in along],
         "closing": [base.changed(close_mm=float(10 * x)) for x in along],
-        "grow and shrink": [base.changed(grow_mm=float(20 * x - 10)) for x in along],
+        "grow and shrink": [base.changed(grow_mm=float(10 * x - 5)) for x in along],
         "weak threshold": [base.changed(hysteresis=float(weak + (base.threshold - weak) * x)) for x in along],
         "uncertainty limit": [base.changed(max_uncertainty=float(0.2 + x)) for x in along],
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BRIGHT, DARK = 1, 2
-
-# Bright and dark go through the stages side by side: numpy lets go of the interpreter while it works.
-_WORKERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="findings")
 
 # A volume of n voxels is not below a minimum of n voxels although the affine carries rounding errors.
 VOLUME_TOLERANCE = 1e-6
@@ -174,13 +170,6 @@ class FindingsEngine:
                 f"the allowed range is 0 to {self.brain_mm3:g} mm³"
             )
 
-    def _masks(self, settings: FindingsSettings) -> dict[int, BoolArray]:
-        """Stages 1 to 5 for the signs looked for, bool on the box by sign."""
-        if settings.hysteresis is not None:
-            self._beyond(settings, settings.signs[0])  # once for both, before they part
-        of_sign = _WORKERS.map(lambda sign: self._mask(settings, sign), settings.signs)
-        return dict(zip(settings.signs, of_sign, strict=True))
-
     def _mask(self, settings: FindingsSettings, sign: int) -> BoolArray:
         """Stages 1 to 5 for one sign, bool on the box."""
         spacing, s = self.maps.grid.spacing, settings
@@ -234,7 +223,7 @@ class FindingsEngine:
 
     def _label(self, settings: FindingsSettings) -> Components:
         """Stages 1 to 7."""
-        marked, signs = self._marked(self._masks(settings))
+        marked, signs = self._marked({sign: self._mask(settings, sign) for sign in settings.signs})
         image, n = cc3d.connected_components(signs, connectivity=26, return_N=True)
         box_voxels = np.flatnonzero(marked)
         labels = image.reshape(-1)[box_voxels].astype(np.int64) - 1

@@ -12,7 +12,7 @@ SignChoice = Literal["bright", "dark", "both"]
 
 THRESHOLD_RANGE = (0.01, 1000.0)
 RADIUS_RANGE_MM = (0.0, 10.0)
-GROW_RANGE_MM = (-10.0, 10.0)
+GROW_RANGE_MM = (-5.0, 5.0)
 MIN_VOLUME_RANGE_MM3 = (0.0, 2e6)  # no brain is larger than two litres
 UNCERTAINTY_RANGE = (0.0, 1000.0)
 
@@ -44,7 +44,7 @@ class FindingsSettings:
     threshold: z, 0.01 to 1000; a voxel is anomalous where |score| >= threshold.
     hysteresis: z, or None; anomalous regions extend down to this weaker threshold (0.01 to `threshold`).
     sign: bright (score > 0), dark (score < 0) or both.
-    open_mm, close_mm: radius of the ball, 0 to 10 mm. grow_mm: -10 to 10 mm, negative shrinks.
+    open_mm, close_mm: radius of the ball, 0 to 10 mm. grow_mm: -5 to 5 mm, negative shrinks.
     min_volume_mm3: smaller findings are dropped, 0 to 2,000,000 mm³ (and no more than the scan's brain).
     fill_holes: whether cavities inside a finding belong to it.
     max_uncertainty: z, or None for no limit; findings whose mean uncertainty is above it are uncertain.

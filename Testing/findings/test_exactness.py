@@ -11,6 +11,7 @@ from scipy import ndimage
 from AnomalyDetectLib.evaluation.findings_benchmark import CASES, drags, synthetic_maps
 from AnomalyDetectLib.evaluation.findings_reference import reference_findings
 from AnomalyDetectLib.findings import FindingsEngine, FindingsSettings
+from AnomalyDetectLib.findings.cavities import filled
 from AnomalyDetectLib.findings.morphology import closed, dilate, erode, opened
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 
@@ -57,7 +58,7 @@ def choices(draw: st.DrawFn) -> FindingsSettings:
         sign=draw(st.sampled_from(["bright", "dark", "both"])),
         open_mm=draw(radius),
         close_mm=draw(radius),
-        grow_mm=draw(st.one_of(st.just(0.0), st.floats(-3, 6))),
+        grow_mm=draw(st.one_of(st.just(0.0), st.floats(-3, 5))),
         min_volume_mm3=draw(st.sampled_from([0.0, 1.0, 5.5, 30.0])),
         fill_holes=draw(st.booleans()),
         max_uncertainty=draw(st.one_of(st.none(), st.floats(0.3, 0.7))),
@@ -142,6 +143,28 @@ def test_drags_on_brain_shaped_maps_give_the_labelmap_of_the_plain_chain(case: s
     for drag in drags(engine.maps, 40).values():
         for choice in drag[:11:5]:
             assert_as_the_plain_chain(engine, choice)
+
+
+@MANY
+@given(st.tuples(*[st.integers(1, 16)] * 3), st.floats(0, 1.5), st.floats(-1, 1.5), st.integers(0, 2**32 - 1))
+def test_cavities_are_those_of_scipy(
+    shape: tuple[int, int, int], smoothness: float, threshold: float, seed: int
+) -> None:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), smoothness)
+    mask = np.pad(noise / (noise.std() + 1e-9) > threshold, 1)
+    np.testing.assert_array_equal(filled(mask), ndimage.binary_fill_holes(mask))
+
+
+def test_a_winding_tunnel_from_outside_is_no_cavity() -> None:
+    mask = np.ones((90, 9, 70), dtype=bool)
+    for turn, i in enumerate(range(2, 88, 2)):
+        mask[i, 4, 2:66] = False
+        mask[i + 1, 4, 65 if turn % 2 else 2] = False
+    closed_off = np.pad(mask, 1)
+    assert filled(closed_off).sum() == mask.size
+    mask[2, 4, :3] = False
+    tunnel = np.pad(mask, 1)
+    np.testing.assert_array_equal(filled(tunnel), tunnel)
 
 
 def shells() -> AnomalyMaps:

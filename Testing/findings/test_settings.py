@@ -28,7 +28,7 @@ BAD = [
     ("open_mm", 11, "0 to 10 mm"),
     ("close_mm", -0.1, "0 to 10 mm"),
     ("close_mm", math.nan, "0 to 10 mm"),
-    ("grow_mm", -10.5, "-10 to 10 mm"),
+    ("grow_mm", -5.5, "-5 to 5 mm"),
     ("min_volume_mm3", -1, "0 to 2e+06 mm³"),
     ("fill_holes", 1, "True, False"),
     ("fill_holes", "no", "True, False"),
