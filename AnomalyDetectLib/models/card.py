@@ -17,6 +17,7 @@ from torch import Tensor
 from AnomalyDetectLib.errors import ModelError
 
 CARD = "card.json"
+README = "README.md"
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,28 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def write_card(card: ModelCard) -> None:
-    """Write card.json beside the model's files, with the checksums of all files that are there."""
-    files = sorted(p for p in card.folder.iterdir() if p.is_file() and p.name not in (CARD, "README.md"))
+    """Write card.json and README.md beside the model's files, with the checksums of all files there."""
+    files = sorted(p for p in card.folder.iterdir() if p.is_file() and p.name not in (CARD, README))
     fields = {f.name: getattr(card, f.name) for f in dataclasses.fields(card) if f.name != "folder"}
     fields["sha256"] = {file.name: sha256_of(file) for file in files}
     (card.folder / CARD).write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (card.folder / README).write_text(markdown(card), encoding="utf-8")
+
+
+def markdown(card: ModelCard) -> str:
+    """The card as a page to read."""
+    ages = "not known" if card.age_range is None else f"{card.age_range[0]:g}-{card.age_range[1]:g} years"
+    lines = [
+        f"# {card.name} {card.version}",
+        card.summary,
+        f"**Intended use.** {card.intended_use}",
+        f"**Contrasts.** {', '.join(card.contrasts)}. **Ages of the training set.** {ages}.",
+        f"**Training.** {card.training}",
+        f"**Licence of the weights.** {card.licence}. The code is Apache-2.0.",
+        f"**Credit.** {card.credit}",
+    ]
+    for title, values in (("figure", card.figures), ("training run", card.options)):
+        if values:
+            rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
+            lines.append(f"| {title} | |\n|---|---|\n{rows}")
+    return "\n\n".join(lines) + "\n"

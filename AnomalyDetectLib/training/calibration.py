@@ -4,12 +4,15 @@ alarms.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
 from AnomalyDetectLib.io.read import read_volume
@@ -17,7 +20,8 @@ from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.models.zoo import NormativeModel
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
-from AnomalyDetectLib.prepare.prepared import Prepared
+from AnomalyDetectLib.prepare.prepared import Observations, Prepared, ScanFit, WayBack
+from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.scoring.evidence import evidence
 from AnomalyDetectLib.scoring.score import Scorer, score
 from AnomalyDetectLib.scoring.statistics import fit_statistics
@@ -37,11 +41,54 @@ class HealthyCase:
     prepared: Prepared
 
 
-def prepared_cases(paths: Iterable[Path], network: HeadNetwork) -> Iterator[HealthyCase]:
-    """Read and prepare scans one by one, as the product does."""
+def prepared_cases(paths: Iterable[Path], network: HeadNetwork, cache: Path) -> Iterator[HealthyCase]:
+    """Read and prepare scans one by one, as the product does; what was prepared before is read from `cache`.
+
+    The cache is keyed by the head network's weights, so that a newly trained one starts afresh.
+    """
+    digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in network.state_dict().values())).hexdigest()
+    folder = cache / f"prepared-{digest[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         volume = read_volume(path)
-        yield HealthyCase(volume, prepare(volume, network))
+        file = folder / f"{path.name.split('.')[0]}.npz"
+        if not file.exists():
+            _store(prepare(volume, network), file)
+        yield HealthyCase(volume, _restored(volume, file))
+
+
+def _store(prepared: Prepared, file: Path) -> None:
+    part = file.with_suffix(".part.npz")
+    np.savez_compressed(
+        part,
+        tensor=prepared.tensor.numpy(),
+        brain=prepared.brain,
+        input_brain=prepared.input_brain,
+        way=prepared.to_input.working_from_input,
+        bias=prepared.bias.astype(np.float16),
+        scale=prepared.scale,
+        overlap=prepared.alignment_overlap,
+        seen=json.dumps(asdict(prepared.observations)),
+    )
+    part.replace(file)
+
+
+def _restored(volume: Volume, file: Path) -> Prepared:
+    with np.load(file) as stored:
+        seen = Observations(**json.loads(str(stored["seen"])))
+        return Prepared(
+            tensor=torch.from_numpy(stored["tensor"]),
+            brain=stored["brain"],
+            input_brain=stored["input_brain"],
+            to_input=WayBack(volume.grid, load_template().grid, stored["way"]),
+            modality=seen.asked or seen.guessed,
+            fit=ScanFit(),
+            scale=float(stored["scale"]),
+            bias=stored["bias"].astype(np.float32),
+            observations=seen,
+            alignment_overlap=float(stored["overlap"]),
+            stripped=False,
+        )
 
 
 def healthy_scans(data: Path, which: str) -> list[Path]:

@@ -49,13 +49,12 @@ def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> No
     if config.name == "brain-extraction":
         return
     network = load_head_network()
-    torch.set_num_threads(config.loop.threads)
     console.print("preparing healthy scans")
-    train = list(calibration.prepared_cases(calibration.healthy_scans(data, "train"), network))
+    train = list(calibration.prepared_cases(calibration.healthy_scans(data, "train"), network, runs))
     held_out = [
         case
         for which in ("val", "external")
-        for case in calibration.prepared_cases(calibration.healthy_scans(data, which), network)
+        for case in calibration.prepared_cases(calibration.healthy_scans(data, which), network, runs)
     ]
     atlas = cards.card("atlas-z", zoo.models_folder() / "atlas-z")
     atlas.folder.mkdir(exist_ok=True)
