@@ -106,14 +106,12 @@ def _flooded_blocks(words: Words) -> Words:
     pairs = pairs[:, 0::2] | pairs[:, 1::2]
     pairs |= pairs >> np.uint64(1)
     bits = np.unpackbits(np.ascontiguousarray(pairs).view(np.uint8), axis=-1, bitorder="little")
-    labels, n = cc3d.connected_components(bits[:, :, ::2] == 0, connectivity=6, return_N=True)
-    reached = np.zeros(n + 1, dtype=np.bool_)
-    for axis in range(3):
-        for end in (0, -1):
-            reached[np.take(labels, end, axis=axis)] = True
-    reached[0] = False
-    wide = np.repeat(
-        np.packbits(np.repeat(reached[labels], 2, axis=2), axis=-1, bitorder="little"), 2, axis=1
-    )
-    tall = np.repeat(np.ascontiguousarray(wide).view(np.uint64), 2, axis=0)
+    labels = cc3d.connected_components(bits[:, :, ::2] == 0, connectivity=6)
+    ends = [np.take(labels, end, axis=axis).ravel() for axis in range(3) for end in (0, -1)]
+    at_surface = np.setdiff1d(np.concatenate(ends), [0])
+    # One part touches the surface, but for maps that fill the scan; comparing is faster than looking up.
+    outside = labels == at_surface[0] if len(at_surface) == 1 else np.isin(labels, at_surface)
+    wide = np.packbits(np.repeat(outside, 2, axis=2), axis=-1, bitorder="little")
+    wide = np.ascontiguousarray(np.repeat(wide, 2, axis=1))
+    tall = np.repeat(wide.view(np.uint64), 2, axis=0)
     return np.ascontiguousarray(tall[: words.shape[0], : words.shape[1]])
