@@ -16,7 +16,7 @@ N_THRESHOLDS = 40
 LOWEST_Z, HIGHEST_Z = 1.5, 12.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HealthyBand:
     """Number of findings in a healthy scan at each threshold (n,): expected, and where 95 % of scans lie."""
 
@@ -25,7 +25,7 @@ class HealthyBand:
     high: FloatColumn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curves:
     """Findings of one case against the threshold.
 

@@ -33,7 +33,7 @@ BRIGHT, DARK = 1, 2
 VOLUME_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Components:
     """Connected components before the minimum volume.
 

@@ -42,7 +42,7 @@ TAIL_FACTOR = 0.01
 SLOWEST_FALL = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FalseAlarmTable:
     """Expected findings in a healthy brain for any settings, from held-out healthy scans.
 

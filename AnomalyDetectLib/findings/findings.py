@@ -57,7 +57,7 @@ class Finding:
     elongation: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measures:
     """What is known of each finding by rank, (n,): voxels, sign (1 bright, -1 dark), uncertain or not."""
 
@@ -66,7 +66,7 @@ class Measures:
     uncertain: BoolArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Findings:
     """The findings of one scan under one choice of settings; ordered by rank, the largest first.
 

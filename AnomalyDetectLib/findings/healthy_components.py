@@ -36,7 +36,7 @@ EXCESSES = (
 SIGNS = ("bright", "dark", "both")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HealthyComponents:
     """Histograms over all components of all healthy scans.
 
