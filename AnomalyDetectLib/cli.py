@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable
@@ -142,6 +143,42 @@ def run(
         out.print(NOTICE, style="dim")
     if failed:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def findings(
+    score: Annotated[Path, typer.Argument(help="A score map of any tool: NIfTI, NRRD or MHA.")],
+    to: Annotated[Path, typer.Option("--out", help="Folder for the results; one sub-folder for the map.")],
+    brain_mask: Annotated[
+        Path | None, typer.Option(help="Where to look; else where the score is not 0.")
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="Least |score|.")] = 3.5,
+    hysteresis: Annotated[float | None, typer.Option(help="Weaker threshold of the borders.")] = None,
+    sign: Annotated[str, typer.Option(help="bright, dark or both.")] = "both",
+    open_mm: Annotated[float, typer.Option(help="Radius of the opening, mm.")] = 0.0,
+    close_mm: Annotated[float, typer.Option(help="Radius of the closing, mm.")] = 0.0,
+    grow_mm: Annotated[float, typer.Option(help="Grow, or shrink when negative, mm.")] = 0.0,
+    min_volume_mm3: Annotated[float, typer.Option(help="Smaller findings are dropped, mm³.")] = 30.0,
+) -> None:
+    """Findings from a score map alone: mask.nii.gz and findings.csv."""
+    from AnomalyDetectLib.findings.settings import FindingsSettings
+    from AnomalyDetectLib.report.write_case import write_findings_of_score
+
+    def work() -> None:
+        settings = FindingsSettings(
+            threshold=threshold,
+            hysteresis=hysteresis,
+            sign=sign,  # type: ignore[arg-type]  # checked there
+            open_mm=open_mm,
+            close_mm=close_mm,
+            grow_mm=grow_mm,
+            min_volume_mm3=min_volume_mm3,
+        )
+        found = write_findings_of_score(score, brain_mask, settings, to)
+        rows = [dataclasses.asdict(row) for row in found.table]
+        out.print(findings_table(rows, settings.threshold, None))
+
+    _guard(work)
 
 
 @app.command()

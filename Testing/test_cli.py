@@ -17,20 +17,11 @@ import pytest
 from typer.testing import CliRunner
 
 from AnomalyDetectLib.cli import app
-from AnomalyDetectLib.io.write import write_nifti
+from AnomalyDetectLib.io.write import RESULT_FILES, write_nifti
 from AnomalyDetectLib.resources import resource
 from AnomalyDetectLib.volume import Grid, Volume, resample
 
-FILES = {
-    "healthy.nii.gz",
-    "residual.nii.gz",
-    "score.nii.gz",
-    "uncertainty.nii.gz",
-    "mask.nii.gz",
-    "findings.csv",
-    "report.json",
-    "preview.png",
-}
+FILES = set(RESULT_FILES)
 REPORT_FIELDS = {
     "case", "input", "modality", "model", "image_score", "image_p", "threshold", "expected_false_alarms",
     "n_findings", "findings_ml", "fit", "seconds", "device", "version", "warnings",
@@ -127,7 +118,9 @@ def test_an_unknown_model_lists_the_known_ones(scan: Path, tmp_path: Path) -> No
 def test_a_mask_on_another_grid_is_refused(scan: Path, tmp_path: Path) -> None:
     mask = tmp_path / "mask.nii.gz"
     write_nifti(np.ones((9, 9, 9), np.uint8), Grid((9, 9, 9), np.eye(4)), mask)
-    outcome = runner.invoke(app, ["run", str(scan), "--out", str(tmp_path / "out"), "--brain-mask", str(mask)])
+    outcome = runner.invoke(
+        app, ["run", str(scan), "--out", str(tmp_path / "out"), "--brain-mask", str(mask)]
+    )
     assert outcome.exit_code == 2
     assert "mask" in outcome.output
 
@@ -157,6 +150,21 @@ def test_a_config_with_an_unknown_setting_is_refused(tmp_path: Path) -> None:
     outcome = runner.invoke(app, ["train", str(config), "--data", str(tmp_path)])
     assert outcome.exit_code == 2
     assert "'step'" in outcome.output
+
+
+def test_a_score_map_of_another_tool_becomes_findings(results: Path, tmp_path: Path) -> None:
+    args = ["findings", str(results / "score.nii.gz"), "--out", str(tmp_path), "--threshold", "4"]
+    outcome = runner.invoke(app, args)
+    assert outcome.exit_code == 0, outcome.output
+    assert {path.name for path in (tmp_path / "score").iterdir()} == {"mask.nii.gz", "findings.csv"}
+
+
+def test_a_bad_setting_names_the_allowed_range(results: Path, tmp_path: Path) -> None:
+    args = ["findings", str(results / "score.nii.gz"), "--out", str(tmp_path), "--open-mm", "-2"]
+    outcome = runner.invoke(app, args)
+    assert outcome.exit_code == 2
+    assert "0 to 10 mm" in outcome.output
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is not there")

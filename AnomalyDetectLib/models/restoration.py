@@ -15,7 +15,7 @@ from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.networks import SpaceToDepthUNet
 from AnomalyDetectLib.prepare.prepared import Prepared
 
-FEATURES = (32, 64, 128, 160)
+FEATURES = (24, 48, 96, 128)
 SEVERITIES = (0.2, 0.45, 0.7, 0.95)
 
 

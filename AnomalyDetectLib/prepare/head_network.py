@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,11 +43,12 @@ class HeadNetwork(SpaceToDepthUNet):
 
 def enlarge(coordinates: Tensor, size: tuple[int, int, int]) -> Tensor:
     """Coarse coordinates (B,3,...) at every voxel of `size`."""
-    return cast(Tensor, functional.interpolate(coordinates, size=size, mode="trilinear", align_corners=False))
+    return functional.interpolate(coordinates, size=size, mode="trilinear", align_corners=False)
 
 
 def scale_head(image: Tensor) -> Tensor:
     """Map the 1st percentile to 0 and the 99.5th to 1 over all voxels (X,Y,Z); clip to -0.2 ... 1.5."""
     values = image.ravel()[:: max(1, image.numel() // 30_000)].float()
     low, high = torch.quantile(values, torch.tensor([0.01, 0.995]))
-    return ((image.float() - low) / (high - low).clamp(min=1e-6)).clamp(-0.2, 1.5)
+    scaled: Tensor = ((image.float() - low) / (high - low).clamp(min=1e-6)).clamp(-0.2, 1.5)
+    return scaled

@@ -11,10 +11,13 @@ from AnomalyDetectLib.volume import BoolArray, FloatArray
 SHRINK = 2
 ITERATIONS = [20, 15]
 MIN_VOXELS = 200
+DEEP_OVER_ALL = (
+    1.048  # mode of deep over mode of all white matter in T1 training scans; 1 unit is all white matter
+)
 
 
-def estimate_bias(image: FloatArray, tissue: BoolArray) -> FloatArray:
-    """Multiplicative bias field (X,Y,Z), mean 1 over `tissue`, by N4 (Tustison 2010) on a coarser lattice.
+def estimate_bias(image: FloatArray, tissue: BoolArray, brain: BoolArray) -> FloatArray:
+    """Multiplicative bias field (X,Y,Z), mean 1 over `brain`, by N4 (Tustison 2010) on a coarser lattice.
 
     tissue: the voxels to trust: leave out fluid and what stands out of its tissue, so that a lesion isn't
     taken for bias.
@@ -26,7 +29,7 @@ def estimate_bias(image: FloatArray, tissue: BoolArray) -> FloatArray:
     corrector.SetNumberOfControlPoints([4, 4, 4])
     corrector.Execute(sitk.Shrink(source, [SHRINK] * 3), sitk.Shrink(mask, [SHRINK] * 3))
     field = np.exp(sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(source))).astype(np.float32)
-    return np.asarray(field / np.exp(np.mean(np.log(field[tissue]))), dtype=np.float32)
+    return np.asarray(field / np.exp(np.mean(np.log(field[brain]))), dtype=np.float32)
 
 
 def mode(values: FloatArray, bandwidth: float = 0.09) -> float:
@@ -50,17 +53,17 @@ def mode(values: FloatArray, bandwidth: float = 0.09) -> float:
     return peak
 
 
-def white_matter_scale(image: FloatArray, white: BoolArray) -> float:
-    """Scanner units of one working unit: the mode of the white matter.
+def white_matter_scale(image: FloatArray, deep_white: BoolArray) -> float:
+    """Scan units of one working unit, from the mode of the deep white matter.
 
     Raises `PreparationError` when there is too little white matter or it is dark as air.
     """
-    count = int(white.sum())
+    count = int(deep_white.sum())
     if count < MIN_VOXELS:
         raise PreparationError(
             f"only {count} voxels of white matter were found; check that the scan shows a brain"
         )
-    scale = mode(image[white])
+    scale = mode(image[deep_white]) / DEEP_OVER_ALL
     if not scale > 0:
         raise PreparationError(
             f"white matter has intensity {scale:.3g}; signed images can't be scaled, export magnitudes"
@@ -84,12 +87,15 @@ def trusted_tissue(image: FloatArray, brain: BoolArray, white: BoolArray, grey: 
 
 
 def normalise(
-    image: FloatArray, brain: BoolArray, white: BoolArray, grey: BoolArray
+    image: FloatArray, brain: BoolArray, white: BoolArray, grey: BoolArray, reference: BoolArray
 ) -> tuple[FloatArray, float, FloatArray]:
-    """Working-unit image (X,Y,Z), 0 outside the brain; scanner units per working unit; the bias field
-    divided out.
+    """Working-unit image (X,Y,Z), 0 outside the brain; scan units per working unit; the bias field divided
+    out.
+
+    white, grey: the scan's own tissue, for the bias. reference: where healthy brains nearly always have white
+    matter, for the scale: a lesion can't talk a place in the template into or out of being white matter.
     """
-    bias = estimate_bias(image, trusted_tissue(image, brain, white, grey))
+    bias = estimate_bias(image, trusted_tissue(image, brain, white, grey), brain)
     flat = (image / np.maximum(bias, 0.1)).astype(np.float32)
-    scale = white_matter_scale(flat, white & brain)
+    scale = white_matter_scale(flat, reference & brain)
     return np.asarray(np.where(brain, flat / scale, 0), dtype=np.float32), scale, bias

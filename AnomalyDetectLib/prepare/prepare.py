@@ -70,7 +70,7 @@ def prepare(
     done("alignment")
     on_stage("intensity")
     white, grey, fluid = working.likely(2), working.likely(1), working.likely(0)
-    image, scale, bias = intensity.normalise(working.image, working.brain, white, grey)
+    image, scale, bias = intensity.normalise(working.image, working.brain, white, grey, template.deep_white)
     done("intensity")
     on_stage("scan fit")
     ratios = scan_fit.tissue_ratios(image, fluid, grey, white)

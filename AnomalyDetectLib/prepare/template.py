@@ -13,6 +13,7 @@ from AnomalyDetectLib.resources import resource
 from AnomalyDetectLib.volume import BoolArray, FloatArray, Grid
 
 WHOLE = 200  # stored value of probability 1
+DEEP = 0.8
 INSIDE = 100  # at least half of the training brains
 
 
@@ -27,6 +28,11 @@ class Template:
     brain: BoolArray
     tissue: FloatArray
     regions: NDArray[np.uint8]
+
+    @property
+    def deep_white(self) -> BoolArray:
+        """Where at least 80 % of healthy brains have white matter."""
+        return np.asarray(self.tissue[2] >= DEEP)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""write_case(): the eight files of one case, all at once or not at all."""
+"""The files of one case, all at once or not at all."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from AnomalyDetectLib.findings.engine import FindingsEngine
+from AnomalyDetectLib.findings.findings import Findings
+from AnomalyDetectLib.findings.settings import FindingsSettings
+from AnomalyDetectLib.io.read import case_name, read_mask, read_volume
 from AnomalyDetectLib.io.write import results_folder, write_nifti
 from AnomalyDetectLib.pipeline import Detection
 from AnomalyDetectLib.report.findings_csv import write_findings_csv
 from AnomalyDetectLib.report.preview import write_preview
 from AnomalyDetectLib.report.report_json import CaseReport, ModelUsed, write_report
+from AnomalyDetectLib.scoring.maps import AnomalyMaps
 
 KEEP_BITS = 10  # three significant digits are more than the maps are worth
 
@@ -64,3 +69,21 @@ def write_case(detection: Detection, out: Path, case: str, source: str, note: st
         report = case_report(detection, case, source)
         write_report(report, folder / "report.json")
     return report
+
+
+def write_findings_of_score(
+    score: Path, brain_mask: Path | None, settings: FindingsSettings, out: Path
+) -> Findings:
+    """Findings of a score map of any tool, written as mask.nii.gz and findings.csv into `out`/<map's name>/.
+
+    Raises `VolumeError` for a map or mask that can't be read, `FindingsSettingsError`, `OutputError`.
+    """
+    volume = read_volume(score)
+    mask = None if brain_mask is None else read_mask(brain_mask, volume.grid)
+    found = FindingsEngine(AnomalyMaps.from_score(volume.array, brain=mask, affine=volume.affine)).at(
+        settings
+    )
+    with results_folder(out, case_name(score)) as folder:
+        write_nifti(found.labelmap, volume.grid, folder / "mask.nii.gz")
+        write_findings_csv(found.table, folder / "findings.csv")
+    return found

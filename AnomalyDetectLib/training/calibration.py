@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from AnomalyDetectLib.findings.engine import FindingsEngine
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
+from AnomalyDetectLib.findings.settings import FindingsSettings
 from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.models.zoo import NormativeModel
@@ -23,6 +25,7 @@ from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Observations, Prepared, ScanFit, WayBack
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.scoring.evidence import evidence
+from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import Scorer, score
 from AnomalyDetectLib.scoring.statistics import fit_statistics
 from AnomalyDetectLib.training import template
@@ -114,13 +117,21 @@ def fit_scorer(cases: Iterable[HealthyCase], rebuild: Callable[[Prepared], Rebui
     return Scorer(statistics, fit_statistics(combined, brains))
 
 
-def calibrate(
-    model: NormativeModel, scorer: Scorer, cases: Iterable[HealthyCase]
-) -> tuple[Scorer, FalseAlarmTable]:
-    """Image scores and false-alarm table from held-out healthy scans."""
-    maps = [score(case.volume, case.prepared, model.rebuild(case.prepared), scorer) for case in cases]
-    image_scores = tuple(sorted(float(m.image_score or 0.0) for m in maps))
-    return replace(scorer, healthy_image_scores=image_scores), FalseAlarmTable.from_maps(maps)
+def healthy_maps(model: NormativeModel, scorer: Scorer, cases: Iterable[HealthyCase]) -> list[AnomalyMaps]:
+    """What the model says of healthy scans, on their own grids."""
+    return [score(case.volume, case.prepared, model.rebuild(case.prepared), scorer) for case in cases]
+
+
+def with_image_scores(scorer: Scorer, maps: Iterable[AnomalyMaps]) -> Scorer:
+    """The scorer with the image scores of held-out healthy scans."""
+    return replace(scorer, healthy_image_scores=tuple(sorted(float(m.image_score or 0.0) for m in maps)))
+
+
+def alarms_per_scan(table: FalseAlarmTable, expected: float, maps: Iterable[AnomalyMaps]) -> float:
+    """Mean number of findings in healthy scans at the threshold that `table` gives for `expected` ones."""
+    settings = FindingsSettings()
+    settings = settings.changed(threshold=table.threshold_for(expected, settings))
+    return float(np.mean([len(FindingsEngine(one).at(settings)) for one in maps]))
 
 
 def atlas_maps(cases: Iterable[HealthyCase]) -> dict[str, np.ndarray]:

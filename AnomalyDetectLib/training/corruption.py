@@ -16,6 +16,7 @@ from AnomalyDetectLib.training.labels import CSF, VENTRICLE, WHITE
 
 Box = tuple[slice, slice, slice]
 FAINTEST = 0.04  # working units: about the noise of a good scan
+PLAIN = 0.35  # what an easy lesion has at least
 
 
 @dataclass(frozen=True)
@@ -68,21 +69,28 @@ def random_shape(rng: np.random.Generator, centre: np.ndarray, radius: float, si
     return Shape(box, distance, softness)
 
 
-def _amplitude(rng: np.random.Generator, severity: float) -> float:
+def _amplitude(rng: np.random.Generator, severity: float, difficulty: float = 1.0) -> float:
     """Signed intensity change in working units, faint to strong, dark as often as bright."""
-    strongest = max(0.08, 0.9 * severity)
-    return float(np.exp(rng.uniform(np.log(FAINTEST), np.log(strongest))) * rng.choice([-1.0, 1.0]))
+    faintest = PLAIN * (FAINTEST / PLAIN) ** difficulty
+    strongest = max(2 * faintest, 0.9 * severity)
+    return float(np.exp(rng.uniform(np.log(faintest), np.log(strongest))) * rng.choice([-1.0, 1.0]))
 
 
 def _paint(
-    rng: np.random.Generator, image: Tensor, clean: Tensor, shape: Shape, severity: float, radius: float
+    rng: np.random.Generator,
+    image: Tensor,
+    clean: Tensor,
+    shape: Shape,
+    severity: float,
+    radius: float,
+    difficulty: float,
 ) -> Tensor:
     """The lesion's own appearance inside its box: what replaces `image` there, before the brain mask is
     applied.
     """
     weight = shape.weight()
     here, size = image[shape.box], (weight.shape[0], weight.shape[1], weight.shape[2])
-    amplitude = _amplitude(rng, severity)
+    amplitude = _amplitude(rng, severity, difficulty)
     kind = rng.random()
     if kind < 0.42:  # the tissue's own texture, shifted
         wave = 1 + fields.smooth_noise(rng, size, (4, 4, 4), rng.uniform(0, 0.3))
@@ -122,34 +130,41 @@ def _centres(rng: np.random.Generator, brain: Tensor, tissue: Tensor, count: int
 
 
 def corrupt(
-    rng: np.random.Generator, clean: Tensor, brain: Tensor, tissue: Tensor, severity: float
+    rng: np.random.Generator,
+    clean: Tensor,
+    brain: Tensor,
+    tissue: Tensor,
+    severity: float,
+    difficulty: float = 1.0,
 ) -> Corrupted:
     """Paint random lesions onto `clean` (X,Y,Z); one volume in fourteen stays healthy.
 
-    severity: 0-1, the strongest contrast that occurs. Lesions: one to three of 0.1-100 ml, or three to twenty
-    spots of 0.01-0.5 ml, each with its own contrast, some mirrored to the other side, some with mass effect,
-    some as coarse noise.
+    severity: 0-1, the strongest contrast that occurs. difficulty: 0-1; low: large plain lesions, which is
+    where training starts, since faint small ones alone teach a new network nothing. Lesions: one to three of
+    0.1-100 ml, or three to twenty spots of 0.01-0.5 ml, each with its own contrast, some mirrored to the
+    other side, some with mass effect, some as coarse noise.
     """
     image, weight = clean.clone(), torch.zeros_like(clean)
     if rng.random() < 0.07:
         return Corrupted(image, weight)
-    if rng.random() < 0.06:
+    if rng.random() < 0.06 * difficulty:
         return _coarse_noise(rng, clean, brain, severity)
-    spots = rng.random() < 0.35
+    spots = rng.random() < 0.35 * difficulty
     count = int(rng.integers(3, 20)) if spots else int(rng.integers(1, 4))
     bulge: tuple[np.ndarray, float] | None = None
     for centre in _centres(rng, brain, tissue, count, spots):
         # radii in voxels of 2 mm: spots 0.01-0.5 ml, lesions 0.1-100 ml, small ones more often
-        low, high = (0.7, 2.4) if spots else (1.4, 14.0)
+        low, high = (0.7, 2.4) if spots else (1.4 + 3 * (1 - difficulty), 14.0)
         radius = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         places = [centre]
         if rng.random() < 0.15:  # both sides at once: asymmetry alone must not give a lesion away
             places.append(np.array([clean.shape[0] - 1 - centre[0], centre[1], centre[2]]))
         for place in places:
             shape = random_shape(rng, place, radius, clean.shape)
-            image[shape.box] = _paint(rng, image, clean, shape, severity, radius).clamp(0, 2.0)
+            painted = _paint(rng, image, clean, shape, severity, radius, difficulty)
+            image[shape.box] = painted.clamp(0, 2.0)
             weight[shape.box] = torch.maximum(weight[shape.box], shape.weight())
-        if radius > 5 and rng.random() < 0.3:
+        if radius > 5 and rng.random() < 0.3 * difficulty:
             bulge = (centre, radius)
     if bulge is not None:
         image, weight = _mass_effect(rng, image, weight, *bulge)

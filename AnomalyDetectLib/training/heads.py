@@ -21,6 +21,7 @@ from AnomalyDetectLib.training import random_fields as fields
 from AnomalyDetectLib.volume import Affine
 
 CROP = (80, 112, 96)
+CANAL_MM = 7.0
 HELD_OUT_MAPS = ("training_seg_05", "training_seg_10", "training_seg_16", "training_seg_20")
 GREY = (labels.CORTEX, labels.DEEP_GREY, labels.CEREBELLUM_GREY)
 FLUID = (labels.CSF, labels.VENTRICLE)
@@ -74,13 +75,25 @@ def intracranial_mask(regions: NDArray[np.integer], spacing_mm: float) -> NDArra
 
 
 def label_map_mask(tissue: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Intracranial mask of a 1-mm tissue map whose fluid runs on down the spinal canal and into the orbits'
-    edge.
+    """Intracranial mask of a 1-mm tissue map: brain and all fluid above the brain's lowest voxel.
+
+    Below the cerebellum fluid counts only near the brain stem, so that the spinal canal is left out.
     """
-    solid = (tissue > labels.VENTRICLE) | (tissue == labels.VENTRICLE)
-    reach = ndimage.distance_transform_edt(~solid) <= 7.0
-    inside = intracranial_mask(np.where(reach, tissue, 0), 1.0)
+    solid = tissue >= labels.VENTRICLE
     lowest = int(np.argwhere(solid)[:, 2].min())
+    cerebellum = int(
+        np.argwhere(np.isin(tissue, (labels.CEREBELLUM_GREY, labels.CEREBELLUM_WHITE)))[:, 2].min()
+    )
+    kept = tissue.copy()
+    kept[:, :, :lowest] = 0
+    low = slice(lowest, max(lowest, cerebellum))
+    near = (
+        ndimage.distance_transform_edt(~solid[:, :, low]) <= CANAL_MM
+        if cerebellum > lowest
+        else solid[:, :, low]
+    )
+    kept[:, :, low] = np.where(near, kept[:, :, low], 0)
+    inside = intracranial_mask(kept, 1.0)
     inside[:, :, :lowest] = False
     return inside
 

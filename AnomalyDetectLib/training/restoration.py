@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from AnomalyDetectLib.models.restoration import restoration_network, restore
 from AnomalyDetectLib.prepare.intensity import normalise
+from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.training import corruption, heads, labels, template
 from AnomalyDetectLib.training import random_fields as fields
 from AnomalyDetectLib.volume import Affine
@@ -21,6 +22,8 @@ from AnomalyDetectLib.volume import Affine
 log = logging.getLogger(__name__)
 
 VALIDATION_SAMPLES = 20
+FULL_DIFFICULTY_AT = 0.35  # of the steps
+SMOOTHING = 50.0  # voxels: a scan without a lesion, or with a tiny one, gives a calm Dice
 WHITE_CLASSES = (labels.WHITE, labels.CEREBELLUM_WHITE, labels.BRAINSTEM)
 
 
@@ -75,7 +78,7 @@ def prepare_subject(
     tissue = labels.MUSE_TISSUE[template.labels_to_template(regions, grid, affine)]
     brain = heads.intracranial_mask(tissue, template.TEMPLATE_SPACING)
     grey = np.isin(tissue, heads.GREY)
-    scaled, _, _ = normalise(image, brain, np.isin(tissue, WHITE_CLASSES), grey)
+    scaled, _, _ = normalise(image, brain, np.isin(tissue, WHITE_CLASSES), grey, load_template().deep_white)
     return scaled, tissue, brain
 
 
@@ -131,11 +134,13 @@ class RestorationTask:
         ]
         self.network = restoration_network()
 
-    def _sample(self, rng: np.random.Generator, scan: HealthyScan, plain: bool = False) -> dict[str, Tensor]:
+    def _sample(
+        self, rng: np.random.Generator, scan: HealthyScan, difficulty: float = 1.0, plain: bool = False
+    ) -> dict[str, Tensor]:
         image, tissue, brain = (scan.image.float(), scan.tissue, scan.brain) if plain else augment(rng, scan)
         severity = float(rng.uniform(0.1, 1.0))
         clean = (image * brain).clamp(0, 2.0)
-        bad = corruption.corrupt(rng, clean, brain, tissue, severity)
+        bad = corruption.corrupt(rng, clean, brain, tissue, severity, difficulty)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**31))))
         noise = (
             noise * brain * (0.0 if plain else rng.uniform(0, 0.05))
@@ -149,21 +154,28 @@ class RestorationTask:
         }
 
     def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
-        """`size` corrupted scans, of all kinds from the start."""
-        return _stack(
-            [self._sample(rng, self.scans[int(rng.integers(len(self.scans)))]) for _ in range(size)]
-        )
+        """`size` corrupted scans, large plain lesions first."""
+        difficulty = float(np.clip(progress / FULL_DIFFICULTY_AT, 0.0, 1.0))
+        chosen = rng.integers(len(self.scans), size=size)
+        return _stack([self._sample(rng, self.scans[int(n)], difficulty) for n in chosen])
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """BCE on the corruption's weight plus Huber on the restored scan, more inside corruptions."""
+        """BCE and Dice on the corruption's weight, Huber on the restored scan: inside corruptions and
+        everywhere.
+        """
         healthy, logit = restore(self.network, batch["image"], batch["severity"])
-        inside = batch["brain"].float()
+        inside, target = batch["brain"].float(), batch["weight"]
         voxels = inside.sum()
-        mask = functional.binary_cross_entropy_with_logits(logit, batch["weight"], reduction="none")
-        mask = (mask * inside).sum() / voxels
+        bce = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
+        bce = (bce * inside).sum() / voxels
+        soft = torch.sigmoid(logit) * inside
+        overlap = (soft * target).sum((1, 2, 3, 4)) + SMOOTHING
+        dice = 1 - (2 * overlap / (soft.sum((1, 2, 3, 4)) + target.sum((1, 2, 3, 4)) + 2 * SMOOTHING)).mean()
         huber = functional.huber_loss(healthy, batch["clean"], reduction="none", delta=0.1) / 0.1
-        rebuild = (huber * inside * (1 + 3 * batch["weight"])).sum() / voxels
-        return mask + 4 * rebuild, {"mask": mask.item(), "rebuild": rebuild.item()}
+        everywhere = (huber * inside).sum() / voxels
+        corrupted = (huber * target).sum() / (target.sum() + SMOOTHING)
+        parts = {"bce": bce.item(), "dice": dice.item(), "inside": corrupted.item(), "all": everywhere.item()}
+        return bce + dice + 2 * corrupted + 4 * everywhere, parts
 
     def validate(self) -> dict[str, float]:
         """Mean loss on held-out scans with fixed corruptions, and how much of the corruption is taken out."""

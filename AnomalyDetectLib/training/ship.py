@@ -8,12 +8,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from AnomalyDetectLib.errors import AnomalyDetectError
+from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.atlas_z import AtlasZ
 from AnomalyDetectLib.models.card import ModelCard, read_card, write_card
@@ -25,6 +25,7 @@ from AnomalyDetectLib.training.calibration import HealthyCase
 from AnomalyDetectLib.training.config import read_config
 
 WEIGHTS = "weights.safetensors"
+EXPECTED = (0.3, 1.0, 3.0)
 
 
 def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> None:
@@ -51,11 +52,10 @@ def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> No
     network = load_head_network()
     console.print("preparing healthy scans")
     train = list(calibration.prepared_cases(calibration.healthy_scans(data, "train"), network, runs))
-    held_out = [
-        case
+    held_out = {
+        which: list(calibration.prepared_cases(calibration.healthy_scans(data, which), network, runs))
         for which in ("val", "external")
-        for case in calibration.prepared_cases(calibration.healthy_scans(data, which), network, runs)
-    ]
+    }
     atlas = cards.card("atlas-z", zoo.models_folder() / "atlas-z")
     atlas.folder.mkdir(exist_ok=True)
     maps = calibration.atlas_maps(train)
@@ -69,17 +69,30 @@ def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> No
 
 
 def calibrate_folder(
-    model: zoo.NormativeModel, train: list[HealthyCase], held_out: list[HealthyCase], console: Console
+    model: zoo.NormativeModel,
+    train: list[HealthyCase],
+    held_out: dict[str, list[HealthyCase]],
+    console: Console,
 ) -> None:
-    """Fit and write a model's statistics, image scores and false-alarm table, then its card anew."""
+    """Fit and write a model's statistics, image scores and false-alarm table, then its card anew.
+
+    The shipped table is of all held-out scans. How well it carries from one scanner to another is measured
+    with tables of one set alone, on the other set, and put onto the card.
+    """
     scorer = calibration.fit_scorer(train, model.rebuild)
-    scorer, table = calibration.calibrate(model, scorer, held_out)
-    scorer.save(model.card.folder)
+    maps = {which: calibration.healthy_maps(model, scorer, cases) for which, cases in held_out.items()}
+    every = [one for some in maps.values() for one in some]
+    calibration.with_image_scores(scorer, every).save(model.card.folder)
+    table = FalseAlarmTable.from_maps(every)
     (model.card.folder / FALSE_ALARMS).write_text(table.to_json(), encoding="utf-8")
-    write_card(model.card)
-    median = float(np.median(scorer.healthy_image_scores))
-    name = model.card.name
-    console.print(f"{name}: calibrated on {len(held_out)} held-out scans, median image score {median:.2f}")
+    figures: dict[str, object] = {}
+    for one, other in (("val", "external"), ("external", "val")):
+        alone = FalseAlarmTable.from_maps(maps[one])
+        counts = [calibration.alarms_per_scan(alone, expected, maps[other]) for expected in EXPECTED]
+        name = f"findings per healthy {other} scan at 0.3, 1, 3 expected from {one} alone"
+        figures[name] = ", ".join(f"{count:.2f}" for count in counts)
+    write_card(replace(model.card, figures=model.card.figures | figures))
+    console.print(f"{model.card.name}: calibrated on {len(every)} held-out healthy scans", figures)
 
 
 def add_figures(folder: Path, figures: dict[str, object]) -> ModelCard:
