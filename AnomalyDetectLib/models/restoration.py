@@ -16,6 +16,7 @@ from AnomalyDetectLib.networks import SpaceToDepthUNet
 from AnomalyDetectLib.prepare.prepared import Prepared
 
 FEATURES = (24, 48, 96, 128)
+CENTRE, SPREAD = 0.9, 0.2  # of brain tissue in working units
 SEVERITIES = (0.2, 0.45, 0.7, 0.95)
 
 
@@ -34,8 +35,10 @@ def restore(network: SpaceToDepthUNet, image: Tensor, severity: Tensor) -> tuple
     image: (B,1,X,Y,Z) in working units. severity: (B,1), 0-1. healthy = image + sigmoid(logit) * correction:
     where the network sees nothing unusual it leaves the scan as it is.
     """
+    # Group normalisation sees the whole volume: unless tissue is centred, the step from air to brain drowns it.
+    tissue = torch.where(image != 0, (image - CENTRE) / SPREAD, 0)
     level = severity.view(-1, 1, 1, 1, 1).expand_as(image)
-    out = network(torch.cat([image, level], 1))
+    out = network(torch.cat([tissue, level], 1))
     correction, logit = out[:, :1], out[:, 1:2]
     return image + torch.sigmoid(logit) * correction, logit
 

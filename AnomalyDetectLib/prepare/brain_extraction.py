@@ -26,6 +26,8 @@ LARGEST_FIELD_MM = (224.0, 288.0, 288.0)
 SMALLEST_BRAIN_ML = 500.0
 STRIPPED_BACKGROUND = 0.4
 STRIPPED_AGREEMENT = 0.8
+STRIPPED_CONTRAST = 0.02
+LEVELS = 2000
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,13 @@ def stripped_outline(image: FloatArray) -> BoolArray | None:
     """The foreground (X,Y,Z) of a scan whose background is one constant value, as after skull stripping;
     else None.
     """
-    values, counts = np.unique(image, return_counts=True)
-    background = values[int(np.argmax(counts))]
+    # rounded, because resampling leaves a trace of ringing on a constant background
+    step = max(float(np.ptp(image)) / LEVELS, 1e-9)
+    levels, counts = np.unique(np.round(image / step), return_counts=True)
     if counts.max() < STRIPPED_BACKGROUND * image.size:
         return None
-    return _one_piece(np.abs(image - background) > 0.02 * float(np.ptp(image)))
+    background = float(levels[int(np.argmax(counts))]) * step
+    return _one_piece(np.abs(image - background) > STRIPPED_CONTRAST * float(np.ptp(image)))
 
 
 def _one_piece(mask: NDArray[np.bool_]) -> BoolArray:

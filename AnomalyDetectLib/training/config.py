@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors.torch import load_file
 
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.training.brain_extraction import BrainExtractionTask
@@ -22,7 +23,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_TASKS: dict[str, Callable[[Path, Path], Any]] = {
+_TASKS: dict[str, Callable[..., Any]] = {
     "brain-extraction": BrainExtractionTask,
     "restoration": RestorationTask,
 }
@@ -30,11 +31,16 @@ _TASKS: dict[str, Callable[[Path, Path], Any]] = {
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """task: what is trained. name: of the model folder and of the run. loop: how long and how."""
+    """task: what is trained. name: of the model folder and of the run. loop: how long and how.
+
+    options: of the task. start: weights to begin with instead of random ones, relative to the folder of runs.
+    """
 
     task: str
     name: str
     loop: LoopSettings
+    options: dict[str, Any]
+    start: str | None = None
 
 
 def read_config(path: Path) -> TrainingConfig:
@@ -53,7 +59,8 @@ def read_config(path: Path) -> TrainingConfig:
         raise AnomalyDetectError(
             f"{path}: task {raw.get('task')!r} is unknown; there are {', '.join(_TASKS)}"
         )
-    return TrainingConfig(raw["task"], raw["name"], LoopSettings(**raw.get("loop", {})))
+    loop = LoopSettings(**raw.get("loop", {}))
+    return TrainingConfig(raw["task"], raw["name"], loop, raw.get("options", {}), raw.get("start"))
 
 
 def train_from(
@@ -78,7 +85,9 @@ def train_from(
     if threads is not None:
         loop = dataclasses.replace(loop, threads=threads)
     console.print(f"{config.name}: loading data, {loop.steps} steps to {runs / config.name}")
-    task: Task = _TASKS[config.task](data, runs)
+    task: Task = _TASKS[config.task](data, runs, **config.options)
+    if config.start is not None:
+        begin_with(task, runs / config.start)
     columns = (TextColumn("{task.fields[losses]}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         row = bar.add_task(config.name, total=loop.steps, losses="")
@@ -88,3 +97,17 @@ def train_from(
             bar.update(row, completed=step, losses=text)
 
         return train(task, loop, runs / config.name, show)
+
+
+def begin_with(task: Task, weights: Path) -> None:
+    """Load weights of an earlier run. Raises `AnomalyDetectError` when they are missing or of another
+    network.
+    """
+    if not weights.is_file():
+        raise AnomalyDetectError(f"{weights}: no such weights to start from; train that run first")
+    try:
+        task.network.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
+    except RuntimeError as error:
+        raise AnomalyDetectError(
+            f"{weights}: weights of another network; choose others to start from"
+        ) from error

@@ -22,7 +22,6 @@ from AnomalyDetectLib.volume import Affine
 log = logging.getLogger(__name__)
 
 VALIDATION_SAMPLES = 20
-FULL_DIFFICULTY_AT = 0.35  # of the steps
 SMOOTHING = 50.0  # voxels: a scan without a lesion, or with a tiny one, gives a calm Dice
 WHITE_CLASSES = (labels.WHITE, labels.CEREBELLUM_WHITE, labels.BRAINSTEM)
 
@@ -125,7 +124,11 @@ def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor
 class RestorationTask:
     """Input: a corrupted scan and the severity; targets: the clean scan and where it was corrupted."""
 
-    def __init__(self, data: Path, cache: Path) -> None:
+    def __init__(self, data: Path, cache: Path, full_difficulty_at: float = 0.35) -> None:
+        """full_difficulty_at: share of the steps after which all kinds of lesions occur; 0: from the
+        start.
+        """
+        self.full_difficulty_at = full_difficulty_at
         self.scans = load_healthy_scans(data, cache, "train")
         held_out = load_healthy_scans(data, cache, "val")
         self.held_out = [
@@ -155,7 +158,7 @@ class RestorationTask:
 
     def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
         """`size` corrupted scans, large plain lesions first."""
-        difficulty = float(np.clip(progress / FULL_DIFFICULTY_AT, 0.0, 1.0))
+        difficulty = float(np.clip(progress / max(self.full_difficulty_at, 1e-6), 0.0, 1.0))
         chosen = rng.integers(len(self.scans), size=size)
         return _stack([self._sample(rng, self.scans[int(n)], difficulty) for n in chosen])
 
