@@ -112,7 +112,7 @@ def test_impossible_false_alarms_are_refused(value: str, scan: Path, tmp_path: P
 def test_an_unknown_model_lists_the_known_ones(scan: Path, tmp_path: Path) -> None:
     outcome = runner.invoke(app, ["run", str(scan), "--out", str(tmp_path), "--model", "nonsense"])
     assert outcome.exit_code == 2
-    assert "restore-t1" in outcome.output
+    assert "atlas-z" in outcome.output
 
 
 def test_a_mask_on_another_grid_is_refused(scan: Path, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_two_scans_of_one_name_get_two_folders(scan: Path, tmp_path: Path) -> No
 
 def test_the_zoo_is_listed() -> None:
     output = runner.invoke(app, ["models"], env={"COLUMNS": "200"}).output
-    assert "restore-t1" in output
+    assert "intensity" in output
     assert "atlas-z" in output
 
 

@@ -28,7 +28,6 @@ from AnomalyDetectLib.scoring.score import score
 from AnomalyDetectLib.training.calibration import healthy_scans
 from AnomalyDetectLib.volume import Volume
 
-MODELS = ("restore-t1", "atlas-z", "intensity")
 ALARMS = 1.0
 HIT_SHARE = 0.1
 GREY_OF_WHITE = 0.73  # mode of grey over white matter in the IXI training scans
@@ -66,10 +65,11 @@ class ScanRow:
 def run(data: Path, out: Path, limit: int | None, console: Console) -> dict[str, object]:
     """Measure every model on both healthy sets; print the table, write detection.json, return the figures."""
     network = load_head_network()
-    detectors = [load_detector(zoo.choose(name, None)) for name in MODELS]
+    detectors = [load_detector(card) for card in zoo.cards() if "T1" in card.contrasts]
+    names = [one.card.name for one in detectors]
     rows: dict[str, dict[str, list[ScanRow]]] = {}
     for which in ("val", "external"):
-        rows[which] = {name: [] for name in MODELS}
+        rows[which] = {name: [] for name in names}
         for number, path in enumerate(healthy_scans(data, which)[:limit]):
             rng = np.random.default_rng([SEED, number])
             for name, row in measure(read_volume(path), network, detectors, rng).items():
@@ -80,9 +80,9 @@ def run(data: Path, out: Path, limit: int | None, console: Console) -> dict[str,
     }
     differences = {which: paired(models) for which, models in rows.items()}
     for which in rows:
-        console.print(table(which, figures[which], len(rows[which][MODELS[0]])))
+        console.print(table(which, figures[which], len(rows[which][names[0]])))
         for rival, (mean, low, high) in differences[which].items():
-            console.print(f"AP of {MODELS[0]} minus {rival}: {mean:+.3f} (95 % {low:+.3f} to {high:+.3f})")
+            console.print(f"AP of {names[0]} minus {rival}: {mean:+.3f} (95 % {low:+.3f} to {high:+.3f})")
     out.mkdir(parents=True, exist_ok=True)
     every = {
         which: {name: [asdict(r) for r in one] for name, one in models.items()}
@@ -150,7 +150,7 @@ def summarise(rows: list[ScanRow]) -> dict[str, tuple[float, float, float]]:
 
 def paired(models: dict[str, list[ScanRow]]) -> dict[str, tuple[float, float, float]]:
     """Bootstrap of the AP difference of the first model to each other one, scan by scan."""
-    first, *rivals = MODELS
+    first, *rivals = models
     own = [row.ap for row in models[first]]
     return {
         rival: bootstrap([a - row.ap for a, row in zip(own, models[rival], strict=True)]) for rival in rivals

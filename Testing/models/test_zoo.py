@@ -44,7 +44,7 @@ def test_a_damaged_card_is_said(copied: Path) -> None:
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(ModelError, match="restore-t1"):
+    with pytest.raises(ModelError, match="atlas-z"):
         zoo.choose("restore-t9", None)
 
 

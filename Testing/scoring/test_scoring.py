@@ -64,9 +64,7 @@ def test_the_rim_where_few_healthy_scans_have_brain_is_trusted_less(brain: np.nd
     assert fitted.sd[rim].mean() > 3 * fitted.sd[small].mean()
 
 
-def test_statistics_survive_saving(
-    statistics: HealthyStatistics, brain: np.ndarray, tmp_path: Path
-) -> None:
+def test_statistics_survive_saving(statistics: HealthyStatistics, brain: np.ndarray, tmp_path: Path) -> None:
     Scorer({"residual": statistics}, statistics, (1.0, 2.0)).save(tmp_path)
     again = load_scorer(tmp_path / "statistics.safetensors", tmp_path / "image_scores.json")
     assert again.healthy_image_scores == (1.0, 2.0)
