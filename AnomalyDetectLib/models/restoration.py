@@ -35,7 +35,7 @@ def restore(network: SpaceToDepthUNet, image: Tensor, severity: Tensor) -> tuple
     image: (B,1,X,Y,Z) in working units. severity: (B,1), 0-1. healthy = image + sigmoid(logit) * correction:
     where the network sees nothing unusual it leaves the scan as it is.
     """
-    # Group normalisation sees the whole volume: unless tissue is centred, the step from air to brain drowns it.
+    # Group normalisation sees the whole volume: the step from air to brain would drown uncentred tissue.
     tissue = torch.where(image != 0, (image - CENTRE) / SPREAD, 0)
     level = severity.view(-1, 1, 1, 1, 1).expand_as(image)
     out = network(torch.cat([tissue, level], 1))
