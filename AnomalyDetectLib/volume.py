@@ -152,6 +152,19 @@ def resample_labels(
     return sampled.astype(labels.dtype, copy=False)
 
 
+def resample_mask(
+    mask: NDArray[np.bool_], source: Grid, target: Grid, *, source_from_target: Affine | None = None
+) -> BoolArray:
+    """A mask (i,j,k on `source`) at the voxels of `target`: where more than half is inside."""
+    share = resample(mask.astype(np.float32), source, target, source_from_target=source_from_target)
+    return np.asarray(share > 0.5)
+
+
+def dice(one: NDArray[np.bool_], two: NDArray[np.bool_]) -> float:
+    """Dice of two masks on the same grid, 0 when both are empty."""
+    return float(2 * (one & two).sum() / max(1, int(one.sum() + two.sum())))
+
+
 def _index_map(source: Grid, target: Grid, source_from_target: Affine | None) -> Affine:
     """Voxel indices of the target to voxel indices of the source."""
     world = np.eye(4) if source_from_target is None else source_from_target

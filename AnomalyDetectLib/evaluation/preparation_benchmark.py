@@ -30,7 +30,7 @@ from AnomalyDetectLib.prepare.template import Template, load_template
 from AnomalyDetectLib.training import heads, template
 from AnomalyDetectLib.training.affines import apply_affine
 from AnomalyDetectLib.training.random_fields import thick_slices
-from AnomalyDetectLib.volume import Affine, BoolArray, Grid, Volume, resample
+from AnomalyDetectLib.volume import Affine, BoolArray, Grid, Volume, dice, resample, resample_mask
 
 CONTRASTS = 8
 LESION_ML = 150.0
@@ -58,14 +58,9 @@ def run(data: Path, out: Path, limit: int | None, console: Console) -> dict[str,
     return figures
 
 
-def dice(one: NDArray[np.bool_], two: NDArray[np.bool_]) -> float:
-    """Dice of two masks."""
-    return float(2 * (one & two).sum() / max(1, int(one.sum() + two.sum())))
-
-
 def on_grid(reading: HeadReading, grid: Grid) -> BoolArray:
     """The mask of a reading on another grid in the same space."""
-    return np.asarray(resample(reading.brain.astype(np.float32), reading.grid, grid) > 0.5)
+    return resample_mask(reading.brain, reading.grid, grid)
 
 
 def validation_masks(data: Path, network: HeadNetwork, limit: int | None) -> dict[str, object]:

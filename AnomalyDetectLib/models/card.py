@@ -78,16 +78,6 @@ class ModelCard:
 
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _digest(path)
-        )
-
-
-def _digest(path: Path) -> str:
-    """Python 3.10 has no `hashlib.file_digest`."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

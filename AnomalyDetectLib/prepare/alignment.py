@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from AnomalyDetectLib.prepare.brain_extraction import HeadReading
 from AnomalyDetectLib.prepare.template import Template
-from AnomalyDetectLib.volume import Affine, resample
+from AnomalyDetectLib.volume import Affine, dice, resample_mask
 
 POINTS = 20_000
 ROUNDS = 6
@@ -61,14 +61,10 @@ def align(reading: HeadReading, template: Template) -> Alignment:
     there = reading.coordinates[:, voxels[:, 0], voxels[:, 1], voxels[:, 2]].T.astype(np.float64)
     affine, spread = _fit(here, there)
     affine = refine(reading, template, affine)
-    moved = resample(
-        reading.brain.astype(np.float32),
-        reading.grid,
-        template.grid,
-        source_from_target=np.linalg.inv(affine),
+    back = np.linalg.inv(affine)
+    overlap = dice(
+        resample_mask(reading.brain, reading.grid, template.grid, source_from_target=back), template.brain
     )
-    inside = moved > 0.5
-    overlap = float(2 * (inside & template.brain).sum() / max(1, inside.sum() + template.brain.sum()))
     return Alignment(affine, overlap, spread, _problem(affine, overlap, spread))
 
 

@@ -20,7 +20,7 @@ from AnomalyDetectLib.prepare.head_network import (
     enlarge,
     scale_head,
 )
-from AnomalyDetectLib.volume import BoolArray, FloatArray, Grid, Volume, resample
+from AnomalyDetectLib.volume import BoolArray, FloatArray, Grid, Volume, dice, resample
 
 LARGEST_FIELD_MM = (224.0, 288.0, 288.0)
 SMALLEST_BRAIN_ML = 500.0
@@ -91,7 +91,7 @@ def read_head(volume: Volume, network: HeadNetwork) -> HeadReading:
         found = (out.mask[0, 0] > 0).numpy()
     brain = _one_piece(found)
     outline = stripped_outline(image)
-    stripped = outline is not None and _share(brain, outline) >= STRIPPED_AGREEMENT and brain.sum() > 0
+    stripped = outline is not None and dice(brain, outline) >= STRIPPED_AGREEMENT and brain.sum() > 0
     if stripped and outline is not None:
         brain = outline
     reading = HeadReading(grid, image, brain, tissue, coordinates, stripped)
@@ -101,12 +101,6 @@ def read_head(volume: Volume, network: HeadNetwork) -> HeadReading:
             "check that the scan shows a whole head, or give --brain-mask"
         )
     return reading
-
-
-def with_mask(volume: Volume, reading_grid: Grid, mask: NDArray[np.bool_]) -> BoolArray:
-    """A mask on the scan's grid carried to the head grid."""
-    share = resample(mask.astype(np.float32), volume.grid, reading_grid)
-    return np.asarray(share > 0.5)
 
 
 def stripped_outline(image: FloatArray) -> BoolArray | None:
@@ -131,8 +125,3 @@ def _one_piece(mask: NDArray[np.bool_]) -> BoolArray:
     largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
     grown = ndimage.binary_dilation(labels == largest, iterations=3) & mask
     return np.asarray(fill_voids.fill(grown), dtype=bool)
-
-
-def _share(found: BoolArray, outline: BoolArray) -> float:
-    """Dice of two masks."""
-    return float(2 * (found & outline).sum() / max(1, found.sum() + outline.sum()))

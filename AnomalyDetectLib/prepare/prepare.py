@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +13,7 @@ from AnomalyDetectLib.prepare import alignment, brain_extraction, intensity, sca
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepared import Observations, Prepared, ScanFit, WayBack
 from AnomalyDetectLib.prepare.template import Template, load_template
-from AnomalyDetectLib.volume import BoolArray, FloatArray, Grid, Volume, resample
-
-Progress = Callable[[str], None]
+from AnomalyDetectLib.volume import BoolArray, FloatArray, Grid, Volume, resample, resample_mask
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,6 @@ def prepare(
     *,
     brain_mask: BoolArray | None = None,
     age: float | None = None,
-    on_stage: Progress = lambda stage: None,
 ) -> Prepared:
     """Find the brain, align it, scale it and observe what the scan-fit gate wants to know.
 
@@ -54,12 +50,10 @@ def prepare(
         seconds[stage] = time.perf_counter() - clock
         clock = time.perf_counter()
 
-    on_stage("brain extraction")
     reading = brain_extraction.read_head(volume, network)
     if brain_mask is not None:
-        reading = replace(reading, brain=brain_extraction.with_mask(volume, reading.grid, brain_mask))
+        reading = replace(reading, brain=resample_mask(brain_mask, volume.grid, reading.grid))
     done("brain_extraction")
-    on_stage("alignment")
     fitted = alignment.align(reading, template)
     if not fitted.trusted:
         raise PreparationError(
@@ -68,11 +62,9 @@ def prepare(
     way = WayBack(volume.grid, template.grid, fitted.template_from_input)
     working = _to_working(volume, reading, way)
     done("alignment")
-    on_stage("intensity")
     white, grey, fluid = working.likely(2), working.likely(1), working.likely(0)
     image, scale, bias = intensity.normalise(working.image, working.brain, white, grey, template.deep_white)
     done("intensity")
-    on_stage("scan fit")
     ratios = scan_fit.tissue_ratios(image, fluid, grey, white)
     guessed = scan_fit.guess_modality(*ratios)
     seen = Observations(
@@ -84,12 +76,12 @@ def prepare(
         asked=volume.modality,
         age=age,
     )
-    share = resample(reading.brain.astype(np.float32), reading.grid, volume.grid)
+    own = resample_mask(reading.brain, reading.grid, volume.grid)
     done("scan_fit")
     return Prepared(
         tensor=torch.from_numpy(image)[None, None],
         brain=working.brain,
-        input_brain=np.asarray(share > 0.5) if brain_mask is None else brain_mask,
+        input_brain=own if brain_mask is None else brain_mask,
         to_input=way,
         modality=volume.modality or guessed,
         fit=ScanFit(),
@@ -110,7 +102,7 @@ def _to_working(volume: Volume, reading: brain_extraction.HeadReading, way: WayB
 
     return Working(
         image=carry(volume.array, volume.grid),
-        brain=carry(reading.brain.astype(np.float32), reading.grid) > 0.5,
+        brain=resample_mask(reading.brain, reading.grid, way.working, source_from_target=back),
         tissue=np.stack([carry(channel, reading.grid) for channel in reading.tissue]),
     )
 

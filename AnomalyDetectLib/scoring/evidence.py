@@ -27,8 +27,8 @@ def residual(prepared: Prepared, rebuild: Rebuild) -> FloatArray:
 def evidence(prepared: Prepared, rebuild: Rebuild) -> dict[str, FloatArray]:
     """Signed maps (X,Y,Z) by name.
 
-    residual: scan minus healthy, working units, over the model's own SD where it predicts a variance map that
-    is meant as the healthy spread. anomaly: the predicted probability with the sign of the smoothed residual.
+    residual: scan minus healthy, working units. anomaly: the predicted probability with the sign of the
+    smoothed residual, where the model predicts one.
     """
     signed = residual(prepared, rebuild)
     maps = {RESIDUAL: signed}

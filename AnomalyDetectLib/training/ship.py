@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.atlas_z import AtlasZ
-from AnomalyDetectLib.models.card import ModelCard, read_card, write_card
+from AnomalyDetectLib.models.card import read_card, write_card
 from AnomalyDetectLib.models.intensity import Intensity
 from AnomalyDetectLib.models.restoration import Restoration
 from AnomalyDetectLib.pipeline import FALSE_ALARMS, load_head_network
@@ -95,18 +94,12 @@ def calibrate_folder(
     console.print(f"{model.card.name}: calibrated on {len(every)} held-out healthy scans", figures)
 
 
-def add_figures(folder: Path, figures: dict[str, object]) -> ModelCard:
-    """Put measured figures onto a card and write it."""
-    card = read_card(folder)
-    card = replace(card, figures=card.figures | figures)
-    write_card(card)
-    return card
-
-
 def _last_row(curve: Path) -> dict[str, object]:
     with curve.open() as file:
-        rows = list(csv.DictReader(file))
-    last = rows[-1]
-    return {"steps": int(last["step"]), "training_seconds": int(float(last["seconds"])), "val": json.loads(
-        json.dumps({k[4:]: float(v) for k, v in last.items() if k.startswith("val_")})
-    )}  # fmt: skip
+        last = list(csv.DictReader(file))[-1]
+    validation = {name[4:]: float(value) for name, value in last.items() if name.startswith("val_")}
+    return {
+        "steps": int(last["step"]),
+        "training_seconds": int(float(last["seconds"])),
+        "val": validation,
+    }

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from AnomalyDetectLib.evaluation.preparation_benchmark import dice, posed
+from AnomalyDetectLib.evaluation.preparation_benchmark import posed
 from AnomalyDetectLib.prepare import alignment
 from AnomalyDetectLib.prepare.brain_extraction import HeadReading, read_head
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Prepared, WayBack
 from AnomalyDetectLib.prepare.template import load_template
-from AnomalyDetectLib.volume import Volume
+from AnomalyDetectLib.volume import Volume, dice
 
 
 @pytest.mark.parametrize("pose", range(6))

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from AnomalyDetectLib.errors import PreparationError
-from AnomalyDetectLib.evaluation.preparation_benchmark import dice, on_grid
+from AnomalyDetectLib.evaluation.preparation_benchmark import on_grid
 from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.prepare.brain_extraction import read_head, stripped_outline
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.training import heads, template
-from AnomalyDetectLib.volume import Volume
+from AnomalyDetectLib.volume import Volume, dice
 
 
 def test_the_mask_of_a_healthy_head_agrees_with_its_labels(data: Path, head_network: HeadNetwork) -> None:
