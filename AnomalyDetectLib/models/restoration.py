@@ -1,11 +1,14 @@
-"""Restoration: a network that takes lesions of several severities out of a scan; where it changed, something
-is unusual.
+"""Restoration: a network that takes lesions of any severity out of a scan; where it changed something, and
+where it expects a lesion, something is unusual.
 
 After Naval Marimont et al., "DISYRE: Diffusion-inspired synthetic restoration for unsupervised anomaly
-detection" (ISBI 2024), with a gated residual instead of a plain prediction, in three dimensions.
+detection" (ISBI 2024), in three dimensions and with a predicted variance (Kendall and Gal, "What
+uncertainties do we need in Bayesian deep learning for computer vision?", NeurIPS 2017).
 """
 
 from __future__ import annotations
+
+import functools
 
 import torch
 from torch import Tensor
@@ -14,37 +17,43 @@ from AnomalyDetectLib.models.card import ModelCard
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.networks import SpaceToDepthUNet
 from AnomalyDetectLib.prepare.prepared import Prepared
+from AnomalyDetectLib.prepare.template import load_template
 
-FEATURES = (24, 48, 96, 128)
+FEATURES = (16, 48, 96, 160)
 CENTRE, SPREAD = 0.9, 0.2  # of brain tissue in working units
-SEVERITIES = (0.2, 0.45, 0.7, 0.95)
+LOG_VARIANCE = (-12.0, 2.0)  # range of the predicted one
 
 
 def restoration_network() -> SpaceToDepthUNet:
-    """Channels in: scan in working units, severity. Channels out: correction, logit of the corruption."""
-    network = SpaceToDepthUNet(2, 2, FEATURES)
-    torch.nn.init.zeros_(network.head.weight)
-    if network.head.bias is not None:
-        torch.nn.init.zeros_(network.head.bias)
-    return network
+    """Channels in: scan and where healthy brains have fluid, grey and white matter. Channels out: correction,
+    logit of a corruption, log variance of the correction.
+    """
+    return SpaceToDepthUNet(4, 3, FEATURES)
 
 
-def restore(network: SpaceToDepthUNet, image: Tensor, severity: Tensor) -> tuple[Tensor, Tensor]:
-    """Healthy version and corruption logit, both (B,1,X,Y,Z).
+@functools.cache
+def tissue_prior(device: str) -> Tensor:
+    """Share of healthy brains with fluid, grey and white matter at each place of the template, (1,3,X,Y,Z)
+    from -1 to 1: knowledge of anatomy that no scanner colours.
+    """
+    return 2 * torch.from_numpy(load_template().tissue)[None].to(device) - 1
 
-    image: (B,1,X,Y,Z) in working units. severity: (B,1), 0-1. healthy = image + sigmoid(logit) * correction:
-    where the network sees nothing unusual it leaves the scan as it is.
+
+def restore(network: SpaceToDepthUNet, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Healthy version, corruption logit and log variance of the healthy version, each (B,1,X,Y,Z).
+
+    image: (B,1,X,Y,Z) in working units, 0 outside the brain. The correction isn't multiplied by the
+    corruption's probability: such a gate closes in the first updates and then starves the correction.
     """
     # Group normalisation sees the whole volume: the step from air to brain would drown uncentred tissue.
     tissue = torch.where(image != 0, (image - CENTRE) / SPREAD, 0)
-    level = severity.view(-1, 1, 1, 1, 1).expand_as(image)
-    out = network(torch.cat([tissue, level], 1))
-    correction, logit = out[:, :1], out[:, 1:2]
-    return image + torch.sigmoid(logit) * correction, logit
+    prior = tissue_prior(str(image.device)).expand(len(image), -1, -1, -1, -1)
+    correction, logit, log_variance = network(torch.cat([tissue, prior], 1)).split(1, 1)
+    return image + correction, logit, log_variance.clamp(*LOG_VARIANCE)
 
 
 class Restoration:
-    """The shipped restoration model: one pass for each severity."""
+    """The shipped restoration model: one pass for the scan, one for its mirror image."""
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
@@ -53,19 +62,20 @@ class Restoration:
         self.network.eval()
 
     def rebuild(self, prepared: Prepared, device: str = "cpu") -> Rebuild:
-        """Mean of the restorations over the severities, their variance, and the mean probability of a
-        corruption.
+        """Mean of both passes; variance: the predicted one and the spread between the passes; anomaly: mean
+        probability of a corruption.
         """
         network = self.network.to(device)
         image = prepared.tensor.to(device).clamp(0, 2.0)
         with torch.inference_mode():
-            passes = [restore(network, image, torch.tensor([[s]], device=device)) for s in SEVERITIES]
-        healthy = torch.stack([restored for restored, _ in passes])
-        logit = torch.stack([seen for _, seen in passes])
+            plain = torch.stack(restore(network, image))
+            mirrored = torch.stack(restore(network, image.flip(2))).flip(3)
         outside = torch.from_numpy(~prepared.brain)
-        mean = healthy.mean(0)[0, 0].cpu().masked_fill(outside, 0)
+        both = torch.stack([plain, mirrored])[:, :, 0, 0].cpu()  # (2 passes, 3 maps, X,Y,Z)
+        spread = both[:, 0].var(0, correction=0)
+        variance = both[:, 2].exp().mean(0) + spread
         return Rebuild(
-            healthy=mean.numpy(),
-            variance=healthy.var(0)[0, 0].cpu().masked_fill(outside, 0).numpy(),
-            anomaly=torch.sigmoid(logit).mean(0)[0, 0].cpu().masked_fill(outside, 0).numpy(),
+            healthy=both[:, 0].mean(0).masked_fill(outside, 0).numpy(),
+            variance=variance.masked_fill(outside, 0).numpy(),
+            anomaly=torch.sigmoid(both[:, 1]).mean(0).masked_fill(outside, 0).numpy(),
         )

@@ -24,10 +24,7 @@ class BrainExtractionTask:
     """
 
     def __init__(self, data: Path, cache: Path) -> None:
-        path = cache / "affines.json"
-        if not path.exists():
-            template.save_affines(template.build_affines(data), path)
-        affines = template.load_affines(path)
+        affines = template.cached_affines(data, cache)
         self.real = heads.load_real_heads(data, affines, "train")
         self.painted = heads.load_label_heads(data, affines, held_out=False)
         real = heads.load_real_heads(data, affines, "val")

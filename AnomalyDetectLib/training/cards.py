@@ -46,7 +46,7 @@ _CARDS = {
         "summary": "Takes synthetic lesions of any severity out of a T1 scan; what it changes is unusual.",
         "credit": f"{IXI_CREDIT} {EXTERNAL_CREDIT}",
         "training": f"{IXI_T1} Lesions are synthetic throughout; no scan with pathology was used. Slimmed "
-        "against published restoration models: 2 mm, 24-48-96-128 channels, one network for all severities.",
+        "against published restoration models: 2 mm, 16-48-96-160 channels, one pass for all severities.",
     },
     "atlas-z": {
         "family": "atlas-z",

@@ -169,7 +169,9 @@ def _save(
     tensors |= {f"average.{name}": value.contiguous() for name, value in average.items()}
     for number, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
-            tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value).clone()
+            tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value).clone(
+                memory_format=torch.contiguous_format
+            )
     half_written = path.with_suffix(".part")
     save_file(tensors, half_written, metadata={"state": json.dumps({"step": step, "seconds": seconds})})
     half_written.replace(path)

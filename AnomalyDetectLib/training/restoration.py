@@ -22,7 +22,9 @@ from AnomalyDetectLib.volume import Affine
 log = logging.getLogger(__name__)
 
 VALIDATION_SAMPLES = 20
-SMOOTHING = 50.0  # voxels: a scan without a lesion, or with a tiny one, gives a calm Dice
+SMOOTHING = 50.0  # voxels: a batch without a lesion, or with a tiny one, gives a calm mean
+POSITIVE_WEIGHT = 8.0  # lesions are rare: without it the network says "nothing" everywhere
+LEAST_VARIANCE = 1e-4  # working units squared
 WHITE_CLASSES = (labels.WHITE, labels.CEREBELLUM_WHITE, labels.BRAINSTEM)
 
 
@@ -42,10 +44,7 @@ def load_healthy_scans(data: Path, cache: Path, split: str) -> list[HealthyScan]
     """IXI T1 scans of one split, aligned by their labels, N4-corrected and scaled; prepared once into
     `cache`.
     """
-    path = cache / "affines.json"
-    if not path.exists():
-        template.save_affines(template.build_affines(data), path)
-    affines = template.load_affines(path)
+    affines = template.cached_affines(data, cache)
     folder = cache / "working"
     folder.mkdir(parents=True, exist_ok=True)
     scans = []
@@ -122,7 +121,7 @@ def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor
 
 
 class RestorationTask:
-    """Input: a corrupted scan and the severity; targets: the clean scan and where it was corrupted."""
+    """Input: a corrupted scan; targets: the clean scan and where it was corrupted."""
 
     def __init__(self, data: Path, cache: Path, full_difficulty_at: float = 0.35) -> None:
         """full_difficulty_at: share of the steps after which all kinds of lesions occur; 0: from the
@@ -135,7 +134,7 @@ class RestorationTask:
             self._sample(np.random.default_rng([78, n]), held_out[n % len(held_out)], plain=True)
             for n in range(VALIDATION_SAMPLES)
         ]
-        self.network = restoration_network()
+        self.network = restoration_network().to(memory_format=torch.channels_last_3d)
 
     def _sample(
         self, rng: np.random.Generator, scan: HealthyScan, difficulty: float = 1.0, plain: bool = False
@@ -153,7 +152,6 @@ class RestorationTask:
             "clean": (clean + noise)[None],
             "weight": bad.weight[None],
             "brain": brain[None],
-            "severity": torch.tensor([severity], dtype=torch.float32),
         }
 
     def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
@@ -163,22 +161,23 @@ class RestorationTask:
         return _stack([self._sample(rng, self.scans[int(n)], difficulty) for n in chosen])
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """BCE and Dice on the corruption's weight, Huber on the restored scan: inside corruptions and
-        everywhere.
+        """Weighted BCE on where the corruption is; Huber on the restored scan, inside corruptions and
+        everywhere; Gaussian likelihood of what is left, for the variance alone.
         """
-        healthy, logit = restore(self.network, batch["image"], batch["severity"])
+        healthy, logit, log_variance = restore(self.network, batch["image"])
         inside, target = batch["brain"].float(), batch["weight"]
         voxels = inside.sum()
-        bce = functional.binary_cross_entropy_with_logits(logit, target, reduction="none")
+        bce = functional.binary_cross_entropy_with_logits(
+            logit, target, reduction="none", pos_weight=torch.tensor(POSITIVE_WEIGHT, device=logit.device)
+        )
         bce = (bce * inside).sum() / voxels
-        soft = torch.sigmoid(logit) * inside
-        overlap = (soft * target).sum((1, 2, 3, 4)) + SMOOTHING
-        dice = 1 - (2 * overlap / (soft.sum((1, 2, 3, 4)) + target.sum((1, 2, 3, 4)) + 2 * SMOOTHING)).mean()
         huber = functional.huber_loss(healthy, batch["clean"], reduction="none", delta=0.1) / 0.1
         everywhere = (huber * inside).sum() / voxels
         corrupted = (huber * target).sum() / (target.sum() + SMOOTHING)
-        parts = {"bce": bce.item(), "dice": dice.item(), "inside": corrupted.item(), "all": everywhere.item()}
-        return bce + dice + 2 * corrupted + 4 * everywhere, parts
+        left = (healthy.detach() - batch["clean"]) ** 2 + LEAST_VARIANCE
+        likelihood = ((left * torch.exp(-log_variance) + log_variance) * inside).sum() / voxels
+        parts = {"bce": bce.item(), "inside": corrupted.item(), "all": everywhere.item()}
+        return bce + 2 * corrupted + 4 * everywhere + 0.02 * likelihood, parts
 
     def validate(self) -> dict[str, float]:
         """Mean loss on held-out scans with fixed corruptions, and how much of the corruption is taken out."""
@@ -186,7 +185,7 @@ class RestorationTask:
         for sample in self.held_out:
             batch = _stack([sample])
             losses.append(self.loss(batch)[0].item())
-            healthy, _ = restore(self.network, batch["image"], batch["severity"])
+            healthy = restore(self.network, batch["image"])[0]
             changed = batch["weight"] > 0.5
             before += float(((batch["image"] - batch["clean"])[changed] ** 2).sum())
             after += float(((healthy - batch["clean"])[changed] ** 2).sum())

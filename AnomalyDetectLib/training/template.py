@@ -143,14 +143,13 @@ def template_grid() -> Grid:
     return Grid(TEMPLATE_SHAPE, affine)
 
 
-def save_affines(maps: dict[str, Affine], path: Path) -> None:
-    """Write the affines as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({name: np.round(a, 6).tolist() for name, a in maps.items()}, indent=0))
-
-
-def load_affines(path: Path) -> dict[str, Affine]:
-    """Read what `save_affines` wrote."""
+def cached_affines(data: Path, cache: Path) -> dict[str, Affine]:
+    """`build_affines`, built once and kept in `cache`/affines.json."""
+    path = cache / "affines.json"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        built = build_affines(data)
+        path.write_text(json.dumps({name: np.round(a, 6).tolist() for name, a in built.items()}, indent=0))
     return {name: np.array(a) for name, a in json.loads(path.read_text()).items()}
 
 

@@ -47,6 +47,25 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+class Volumes(Line):
+    """A convolution whose weights lie channels-last, as training wants them on a CPU."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        super().__init__(stop_at)
+        self.network = nn.Conv3d(2, 2, 3).to(memory_format=torch.channels_last_3d)
+
+    def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
+        x = torch.from_numpy(rng.normal(size=(size, 2, 3, 3, 3)).astype(np.float32))
+        return {"x": x, "y": x.mean((2, 3, 4), keepdim=True)}
+
+
+def test_a_killed_run_with_channels_last_weights_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Volumes(stop_at=7), SETTINGS, tmp_path)
+    train(Volumes(), SETTINGS, tmp_path)
+    assert (tmp_path / "weights.safetensors").exists()
+
+
 def test_the_curve_has_a_row_for_every_validation(tmp_path: Path) -> None:
     train(Line(), SETTINGS, tmp_path)
     rows = (tmp_path / "curve.csv").read_text().splitlines()
