@@ -76,12 +76,13 @@ def prepare(
         asked=volume.modality,
         age=age,
     )
-    own = resample_mask(reading.brain, reading.grid, volume.grid)
+    if brain_mask is None:
+        brain_mask = resample_mask(reading.brain, reading.grid, volume.grid)
     done("scan_fit")
     return Prepared(
         tensor=torch.from_numpy(image)[None, None],
         brain=working.brain,
-        input_brain=own if brain_mask is None else brain_mask,
+        input_brain=brain_mask,
         to_input=way,
         modality=volume.modality or guessed,
         fit=ScanFit(),

@@ -34,7 +34,8 @@ class CaseReport:
     input: the path as it was given. modality: as given or guessed. image_score: one number for the scan;
     image_p: its p-value among healthy scans; None without calibration. threshold: z. expected_false_alarms:
     findings in a healthy brain at this setting; None without calibration. findings: rows of the table. fit:
-    the gate's verdict. seconds: wall time of each stage. warnings: one sentence each.
+    the gate's verdict. stripped: the scan came without skull. alignment_overlap: Dice of the aligned brain
+    with the template's. seconds: wall time of each stage. warnings: one sentence each.
     """
 
     case: str
@@ -48,6 +49,8 @@ class CaseReport:
     image_p: float | None = None
     expected_false_alarms: float | None = None
     findings: tuple[Finding, ...] = ()
+    stripped: bool = False
+    alignment_overlap: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     version: str = __version__
@@ -67,6 +70,8 @@ class CaseReport:
             "findings_ml": round(sum(finding.volume_ml for finding in self.findings), 3),
             "findings": [plain(dataclasses.asdict(finding)) for finding in self.findings],
             "fit": {"verdict": self.fit.verdict, "reasons": list(self.fit.reasons)},
+            "stripped": self.stripped,
+            "alignment_overlap": plain(self.alignment_overlap),
             "seconds": {stage: round(float(value), 3) for stage, value in self.seconds.items()},
             "device": self.device,
             "version": self.version,

@@ -36,6 +36,8 @@ def case_report(detection: Detection, case: str, source: str) -> CaseReport:
         image_p=detection.maps.image_p,
         expected_false_alarms=detection.expected_false_alarms,
         findings=detection.findings.table,
+        stripped=detection.prepared.stripped,
+        alignment_overlap=detection.prepared.alignment_overlap,
         seconds=detection.seconds,
         warnings=detection.warnings,
     )

@@ -42,9 +42,9 @@ class HealthyStatistics:
         return np.asarray(z / factor, dtype=np.float32)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """fp16 tensors at half resolution under `name`, for a safetensors file."""
+        """fp32 tensors at half resolution under `name`, for a safetensors file; fp16 would lose small SDs."""
         shrunk = torch.from_numpy(np.stack([self.mean, self.sd]))[None]
-        small = functional.avg_pool3d(shrunk, SHRINK)[0].half()
+        small = functional.avg_pool3d(shrunk, SHRINK)[0]
         return {f"{name}.maps": small.contiguous(), f"{name}.bulk": torch.tensor([self.bulk])}
 
     @classmethod
