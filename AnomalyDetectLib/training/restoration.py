@@ -134,7 +134,8 @@ class RestorationTask:
             self._sample(np.random.default_rng([78, n]), held_out[n % len(held_out)], plain=True)
             for n in range(VALIDATION_SAMPLES)
         ]
-        self.network = restoration_network().to(memory_format=torch.channels_last_3d)
+        self.network = restoration_network()
+        self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # a fifth faster
 
     def _sample(
         self, rng: np.random.Generator, scan: HealthyScan, difficulty: float = 1.0, plain: bool = False
