@@ -1,0 +1,351 @@
+"""The background process that holds the models: requests in, progress and file names out, as lines of JSON.
+
+A request is one line on standard input; every answer is one line on standard output and carries the request's
+`id`, if it had one. Paths are strings.
+
+    {"type": "detect", "id", "input", "out", "case", "brain_mask", "modality", "model", "device",
+     "false_alarms", "age"}
+        input, out: needed. out: the folder that gets the sub-folder `case` (else called as the input is).
+        modality, model, device: "auto" or null lets the road choose. false_alarms: in a healthy brain
+    {"type": "check", "id", "input", "brain_mask", "modality", "model", "age"}
+        does the scan fit the model?
+    {"type": "devices", "id"}
+        where can models run?
+    {"type": "shutdown"}
+
+    {"type": "ready"}
+        once, before all else
+    {"type": "progress", "id", "stage", "fraction", "seconds"}
+        fraction: 0-1. seconds: since the request was begun. stage: read, prepare, rebuild, score, find, write
+    {"type": "done", "id", "folder", "files", "report", "seconds"}
+        files: path by name, see `FILES`. report: what report.json holds
+    {"type": "fit", "id", "verdict", "reasons", "modality", "model", "brain_ml", "seconds"}
+        verdict: ok, warn or refuse
+    {"type": "devices", "id", "devices": [{"name", "label", "free_bytes"}]}
+        the fastest first; free_bytes: of a GPU, else null
+    {"type": "error", "id", "message", "details"}
+        the process goes on
+
+It ends when its input closes or its parent dies, and lets the system end it first when memory runs out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from AnomalyDetectLib.errors import AnomalyDetectError, Cancelled
+
+Request = dict[str, Any]
+Send = Callable[[dict[str, Any]], None]
+
+FILES = {
+    "healthy": "healthy.nii.gz",
+    "residual": "residual.nii.gz",
+    "score": "score.nii.gz",
+    "uncertainty": "uncertainty.nii.gz",
+    "mask": "mask.nii.gz",
+    "findings": "findings.csv",
+    "report": "report.json",
+    "preview": "preview.png",
+}
+# Where the stages outside the pipeline stand in the whole: measured at 1 mm on two cores.
+READ, ROAD_BEGINS, ROAD_ENDS = 0.0, 0.05, 0.9
+# What is left of the time to stop by itself, once nobody listens any more.
+GRACE_SECONDS = 5.0
+PARENT_WATCH_SECONDS = 1.0
+
+
+class RequestError(AnomalyDetectError):
+    """A request that lacks something or asks for what there isn't."""
+
+
+class Worker:
+    """Answers requests one after the other; keeps what it has loaded.
+
+    send: gives one answer to the client. stopping: set when nobody waits for an answer any more.
+    """
+
+    def __init__(self, send: Send, stopping: threading.Event) -> None:
+        self._send = send
+        self._stopping = stopping
+        self._network: Any = None
+        self._detectors: dict[tuple[str, str, str], Any] = {}
+        self._answers: dict[str, Callable[[Request, Send], None]] = {
+            "detect": self._detect,
+            "check": self._check,
+            "devices": self._devices,
+        }
+
+    def answer(self, request: Request) -> None:
+        """Do what one request asks for; whatever goes wrong becomes an `error` answer."""
+        identity = {"id": request["id"]} if "id" in request else {}
+
+        def send(message: dict[str, Any]) -> None:
+            self._send(message | identity)
+
+        try:
+            kind = request.get("type")
+            if kind not in self._answers:
+                raise RequestError(
+                    f"request of type {kind!r}; give one of {', '.join(self._answers)}, shutdown"
+                )
+            self._answers[kind](request, send)
+        except Cancelled:
+            pass
+        except AnomalyDetectError as error:
+            send({"type": "error", "message": str(error), "details": ""})
+        except Exception as error:
+            message = memory_message(error) or f"unexpected {type(error).__name__}: {error}"
+            if memory_message(error):
+                self._forget()
+            details = traceback.format_exc()
+            print(details, file=sys.stderr, flush=True)
+            send({"type": "error", "message": message, "details": details})
+
+    def _detect(self, request: Request, send: Send) -> None:
+        from AnomalyDetectLib import pipeline
+        from AnomalyDetectLib.io.read import case_name
+        from AnomalyDetectLib.report.write_case import write_case
+
+        began = time.perf_counter()
+
+        def progress(stage: str, fraction: float) -> None:
+            seconds = round(time.perf_counter() - began, 2)
+            send({"type": "progress", "stage": stage, "fraction": round(fraction, 3), "seconds": seconds})
+
+        def road(stage: str, share: float) -> None:
+            if stage != "done":
+                progress(stage, ROAD_BEGINS + share * (ROAD_ENDS - ROAD_BEGINS))
+
+        source, out = Path(needed(request, "input")), Path(needed(request, "out"))
+        false_alarms = float(request.get("false_alarms") or 1.0)
+        case = str(request.get("case") or case_name(source))
+        progress("read", READ)
+        volume, mask = read(request)
+        detection = pipeline.detect(
+            volume,
+            self._head_network(),
+            lambda contrast: self._detector(request, contrast),
+            brain_mask=mask,
+            expected_false_alarms=false_alarms,
+            age=request.get("age"),
+            progress=road,
+            cancelled=self._stopping.is_set,
+        )
+        if self._stopping.is_set():
+            raise Cancelled(f"{case}: stopped before write")
+        progress("write", ROAD_ENDS)
+        report = write_case(detection, out, case, str(source))
+        folder = out / case
+        send(
+            {
+                "type": "done",
+                "folder": str(folder),
+                "files": {name: str(folder / file) for name, file in FILES.items()},
+                "report": report.to_dict(),
+                "seconds": round(time.perf_counter() - began, 2),
+            }
+        )
+
+    def _check(self, request: Request, send: Send) -> None:
+        from AnomalyDetectLib.models import zoo
+        from AnomalyDetectLib.prepare.prepare import prepare
+        from AnomalyDetectLib.prepare.scan_fit import judge
+
+        began = time.perf_counter()
+        volume, mask = read(request)
+        prepared = prepare(volume, self._head_network(), brain_mask=mask, age=request.get("age"))
+        answer: dict[str, Any] = {
+            "type": "fit",
+            "modality": prepared.modality,
+            "model": None,
+            "brain_ml": round(prepared.observations.brain_ml, 1),
+        }
+        try:
+            card = zoo.choose(request.get("model") or "auto", prepared.modality)
+            fit = judge(prepared.observations, card.contrasts, card.age_range)
+            answer |= {"model": card.name, "verdict": fit.verdict, "reasons": list(fit.reasons)}
+        except AnomalyDetectError as error:
+            answer |= {"verdict": "refuse", "reasons": [str(error)]}
+        send(answer | {"seconds": round(time.perf_counter() - began, 2)})
+
+    def _devices(self, request: Request, send: Send) -> None:
+        import torch
+
+        devices: list[dict[str, Any]] = []
+        if torch.cuda.is_available():
+            free, _ = torch.cuda.mem_get_info()
+            devices.append({"name": "cuda", "label": torch.cuda.get_device_name(), "free_bytes": free})
+        if torch.backends.mps.is_available():
+            devices.append({"name": "mps", "label": "Apple GPU", "free_bytes": None})
+        devices.append(
+            {"name": "cpu", "label": f"CPU, {torch.get_num_threads()} threads", "free_bytes": None}
+        )
+        send({"type": "devices", "devices": devices})
+
+    def _head_network(self) -> Any:
+        from AnomalyDetectLib import pipeline
+
+        if self._network is None:
+            self._network = pipeline.load_head_network()
+        return self._network
+
+    def _detector(self, request: Request, contrast: str) -> Any:
+        from AnomalyDetectLib import pipeline
+        from AnomalyDetectLib.models import zoo
+
+        card = zoo.choose(request.get("model") or "auto", contrast)
+        device = pipeline.choose_device(request.get("device") or "auto")
+        key = (card.name, card.version, device)
+        if key not in self._detectors:
+            self._detectors[key] = pipeline.load_detector(card, device)
+        return self._detectors[key]
+
+    def _forget(self) -> None:
+        """Give back what is held, so that the next case has a chance."""
+        self._network = None
+        self._detectors.clear()
+        with contextlib.suppress(Exception):
+            import torch
+
+            torch.cuda.empty_cache()
+
+
+def read(request: Request) -> tuple[Any, Any]:
+    """The scan that a request names, and its brain mask (i,j,k) or None."""
+    from AnomalyDetectLib.io.read import read_mask, read_volume
+
+    modality = request.get("modality") or "auto"
+    volume = read_volume(needed(request, "input"), None if modality == "auto" else modality)
+    mask = request.get("brain_mask")
+    return volume, None if mask is None else read_mask(mask, volume.grid)
+
+
+def needed(request: Request, name: str) -> str:
+    """A string that the request can't do without. Raises `RequestError`."""
+    value = request.get(name)
+    if not isinstance(value, str) or not value:
+        raise RequestError(f"request {request.get('type')!r} without {name!r}; give a path")
+    return value
+
+
+def memory_message(error: BaseException) -> str:
+    """What to tell the reader when memory ran out; "" for any other error."""
+    kind, text = type(error).__name__, str(error).lower()
+    if kind == "OutOfMemoryError" or ("cuda" in text and "out of memory" in text):
+        return (
+            "the GPU has not enough free memory for this scan; choose the device CPU, or close other "
+            "programs that use the GPU, and run again"
+        )
+    exhausted = ("not enough memory", "can't allocate memory", "bad_alloc", "out of memory")
+    if isinstance(error, MemoryError) or any(phrase in text for phrase in exhausted):
+        return (
+            "this computer has not enough free memory for this scan; close other programs, or crop the "
+            "scan to the head or resample it to 1 mm, and run again"
+        )
+    return ""
+
+
+def protected_output() -> TextIO:
+    """The real standard output, for answers alone; whatever else prints, in C too, goes to standard error."""
+    sys.stdout.flush()
+    own = os.dup(sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return os.fdopen(own, "w", encoding="utf-8", newline="\n")
+
+
+def sender(stream: TextIO, stopping: threading.Event) -> Send:
+    """A function that writes one answer; a client that is gone sets `stopping`."""
+
+    def send(message: dict[str, Any]) -> None:
+        try:
+            stream.write(json.dumps(message) + "\n")
+            stream.flush()
+        except (OSError, ValueError):
+            stopping.set()
+
+    return send
+
+
+def listen(
+    stream: TextIO, requests: queue.SimpleQueue[Request | None], send: Send, stop: threading.Event
+) -> None:
+    """Queue every request of `stream`; at its end, or at shutdown, stop what runs."""
+    for line in stream:
+        if not line.strip():
+            continue
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise ValueError("not an object")
+        except ValueError as error:
+            send(
+                {
+                    "type": "error",
+                    "message": f"a request that isn't JSON ({error}): {line[:80]!r}",
+                    "details": "",
+                }
+            )
+            continue
+        if request.get("type") == "shutdown":
+            break
+        requests.put(request)
+    stop.set()
+    requests.put(None)
+    end_soon()
+
+
+def watch_parent(stop: threading.Event) -> None:
+    """Set `stop` when the process that started this one is gone: another may still hold our input open."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(PARENT_WATCH_SECONDS)
+    stop.set()
+    end_soon()
+
+
+def end_soon() -> None:
+    """End the process after a time in which it could have stopped by itself; a stage can't be interrupted."""
+    time.sleep(GRACE_SECONDS)
+    os._exit(1)
+
+
+def be_modest() -> None:
+    """Let the viewer go first: lower priority, and the first to be ended when memory runs out (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(5)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
+
+
+def main() -> None:
+    """Answer requests until the input closes."""
+    output = protected_output()
+    be_modest()
+    stopping = threading.Event()
+    send = sender(output, stopping)
+    requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+    commands = open(sys.stdin.fileno(), encoding="utf-8", closefd=False)  # noqa: SIM115 - a descriptor
+    for work, arguments in ((listen, (commands, requests, send, stopping)), (watch_parent, (stopping,))):
+        threading.Thread(target=work, args=arguments, daemon=True).start()
+    worker = Worker(send, stopping)
+    send({"type": "ready"})
+    while not stopping.is_set() and (request := requests.get()) is not None:
+        worker.answer(request)
+    output.close()
+    os._exit(0)  # the listening thread may hold the input's lock, over which an orderly exit would stumble
+
+
+if __name__ == "__main__":
+    main()
