@@ -1,4 +1,4 @@
-"""What the panel's tests share: Slicer's libraries, Qt stand-ins and a closed scene, or the reason to skip."""
+"""What the panel's tests share: Slicer's libraries, Qt stand-ins, an empty scene; or the reason to skip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`qt` and `ctk` as PythonQt gives them in Slicer: properties as attributes, connect by signature, .ui files."""
+"""`qt` and `ctk` as PythonQt has them: properties as attributes, connect by signature, .ui files."""
 
 from __future__ import annotations
 

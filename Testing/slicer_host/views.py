@@ -164,7 +164,7 @@ def view(kind: str, name: str, orientation: str = "Axial", size: tuple[int, int]
 
 
 def views_of_layout(size: tuple[int, int] = (400, 400)) -> dict[str, _View]:
-    """The views that the scene's layout names, by singleton tag, as the desktop's layout manager makes them."""
+    """The views of the scene's layout by singleton tag, as the desktop's layout manager makes them."""
     layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     root = ElementTree.fromstring(layout.GetCurrentLayoutDescription())
     found = {}
