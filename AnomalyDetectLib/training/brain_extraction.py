@@ -15,7 +15,6 @@ from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.training import heads, template
 
 VALIDATION_SAMPLES = 16
-FULL_DIFFICULTY_AT = 0.4  # of the steps: the easy beginning teaches edges before contrasts multiply
 
 
 class BrainExtractionTask:
@@ -23,7 +22,11 @@ class BrainExtractionTask:
     on coordinates.
     """
 
-    def __init__(self, data: Path, cache: Path) -> None:
+    def __init__(self, data: Path, cache: Path, full_difficulty_at: float = 0.4) -> None:
+        """full_difficulty_at: share of the steps after which all contrasts and qualities occur; the easy
+        beginning teaches edges before contrasts multiply.
+        """
+        self.full_difficulty_at = full_difficulty_at
         affines = template.cached_affines(data, cache)
         self.real = heads.load_real_heads(data, affines, "train")
         self.painted = heads.load_label_heads(data, affines, held_out=False)
@@ -37,7 +40,7 @@ class BrainExtractionTask:
 
     def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
         """`size` random heads, easy ones first."""
-        difficulty = float(np.clip(progress / FULL_DIFFICULTY_AT, 0.1, 1.0))
+        difficulty = float(np.clip(progress / max(self.full_difficulty_at, 1e-6), 0.1, 1.0))
         return _stack([heads.random_head(rng, self.real, self.painted, difficulty) for _ in range(size)])
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:

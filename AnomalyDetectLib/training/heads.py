@@ -22,6 +22,7 @@ from AnomalyDetectLib.volume import Affine
 
 CROP = (80, 112, 96)
 CANAL_MM = 7.0
+RIM = 1  # voxels of 1 mm
 HELD_OUT_MAPS = ("training_seg_05", "training_seg_10", "training_seg_16", "training_seg_20")
 GREY = (labels.CORTEX, labels.DEEP_GREY, labels.CEREBELLUM_GREY)
 FLUID = (labels.CSF, labels.VENTRICLE)
@@ -75,9 +76,11 @@ def intracranial_mask(regions: NDArray[np.integer], spacing_mm: float) -> NDArra
 
 
 def label_map_mask(tissue: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Intracranial mask of a 1-mm tissue map: brain and all fluid above the brain's lowest voxel.
+    """Intracranial mask of a 1-mm tissue map: brain, all fluid above the brain's lowest voxel, and the rim.
 
-    Below the cerebellum fluid counts only near the brain stem, so that the spinal canal is left out.
+    Below the cerebellum fluid counts only near the brain stem, so that the spinal canal is left out. DLMUSE,
+    the mask of the real scans, reaches the inner table, about a voxel of 1 mm beyond the maps' fluid: the rim
+    gives both kinds of heads one convention.
     """
     solid = tissue >= labels.VENTRICLE
     lowest = int(np.argwhere(solid)[:, 2].min())
@@ -93,7 +96,7 @@ def label_map_mask(tissue: NDArray[np.uint8]) -> NDArray[np.bool_]:
         else solid[:, :, low]
     )
     kept[:, :, low] = np.where(near, kept[:, :, low], 0)
-    inside = intracranial_mask(kept, 1.0)
+    inside = ndimage.binary_dilation(intracranial_mask(kept, 1.0), iterations=RIM)
     inside[:, :, :lowest] = False
     return inside
 
@@ -303,7 +306,7 @@ def random_head(
 
     difficulty: 0-1; low: mostly upright T1 scans of good quality, which is where training starts.
     """
-    if not painted or rng.random() < 1 - 0.4 * difficulty:
+    if not painted or rng.random() < 1 - 0.5 * difficulty:
         head: RealHead | LabelHead = real[int(rng.integers(len(real)))]
         assert isinstance(head, RealHead)
         image, tissue = recolour(rng, head, difficulty), head.tissue
