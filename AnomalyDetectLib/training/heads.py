@@ -96,7 +96,7 @@ def label_map_mask(tissue: NDArray[np.uint8]) -> NDArray[np.bool_]:
         else solid[:, :, low]
     )
     kept[:, :, low] = np.where(near, kept[:, :, low], 0)
-    inside = ndimage.binary_dilation(intracranial_mask(kept, 1.0), iterations=RIM)
+    inside: NDArray[np.bool_] = ndimage.binary_dilation(intracranial_mask(kept, 1.0), iterations=RIM)
     inside[:, :, :lowest] = False
     return inside
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from AnomalyDetectLib.prepare.intensity import normalise
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.training import corruption, heads, labels, template
 from AnomalyDetectLib.training import random_fields as fields
+from AnomalyDetectLib.training.contrasts import recontrast
 from AnomalyDetectLib.volume import Affine
 
 log = logging.getLogger(__name__)
@@ -123,11 +124,14 @@ def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor
 class RestorationTask:
     """Input: a corrupted scan; targets: the clean scan and where it was corrupted."""
 
-    def __init__(self, data: Path, cache: Path, full_difficulty_at: float = 0.35) -> None:
-        """full_difficulty_at: share of the steps after which all kinds of lesions occur; 0: from the
-        start.
+    def __init__(
+        self, data: Path, cache: Path, full_difficulty_at: float = 0.35, other_contrasts: float = 0.0
+    ) -> None:
+        """full_difficulty_at: share of the steps after which all kinds of lesions occur; 0: from the start.
+        other_contrasts: share of the scans that are shown in another contrast than T1.
         """
         self.full_difficulty_at = full_difficulty_at
+        self.other_contrasts = other_contrasts
         self.scans = load_healthy_scans(data, cache, "train")
         held_out = load_healthy_scans(data, cache, "val")
         self.held_out = [
@@ -140,6 +144,8 @@ class RestorationTask:
     def _sample(
         self, rng: np.random.Generator, scan: HealthyScan, difficulty: float = 1.0, plain: bool = False
     ) -> dict[str, Tensor]:
+        if self.other_contrasts and rng.random() < self.other_contrasts:
+            scan = replace(scan, image=recontrast(rng, scan.image.float(), scan.tissue))
         image, tissue, brain = (scan.image.float(), scan.tissue, scan.brain) if plain else augment(rng, scan)
         severity = float(rng.uniform(0.1, 1.0))
         clean = (image * brain).clamp(0, 2.0)
