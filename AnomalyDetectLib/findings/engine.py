@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 
 from AnomalyDetectLib.errors import FindingsSettingsError
 from AnomalyDetectLib.findings.atlas import RegionAtlas
-from AnomalyDetectLib.findings.cavities import filled
+from AnomalyDetectLib.findings.cavities import CavityLevels, filled
+from AnomalyDetectLib.findings.component_tree import ComponentTree
 from AnomalyDetectLib.findings.findings import Findings, FloatColumn, Measures
 from AnomalyDetectLib.findings.morphology import closed, dilate, erode, opened
-from AnomalyDetectLib.findings.settings import FindingsSettings
+from AnomalyDetectLib.findings.settings import THRESHOLD_RANGE, FindingsSettings
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.volume import BoolArray, FloatArray
 
@@ -29,16 +31,19 @@ T = TypeVar("T")
 
 BRIGHT, DARK = 1, 2
 
+# Thresholds that keep at most so many voxels are looked up; the tree takes 0.3 s for a million.
+LOOKED_UP_VOXELS = 750_000
+
 # A volume of n voxels is not below a minimum of n voxels although the affine carries rounding errors.
 VOLUME_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """Connected components before the minimum volume.
+    """Connected components before the minimum volume, the bright ones before the dark ones.
 
-    box_voxels: flat indices (m,) in the engine's box, ascending. labels: (m,), 0 to n-1. counts: voxels (n,).
-    first: position in `box_voxels` of each component's first voxel (n,). sign: 1 or -1, (n,).
+    box_voxels: flat indices (m,) in the engine's box, ascending within each sign. labels: (m,), 0 to n-1.
+    counts: voxels (n,). first: flat index of each component's first voxel (n,). sign: 1 or -1, (n,).
     """
 
     box_voxels: NDArray[np.int64]
@@ -98,6 +103,7 @@ class FindingsEngine:
         self._uncertainty[inner] = maps.uncertainty[window]
         self._grid_voxel = np.zeros(shape, dtype=np.int32)
         self._grid_voxel[inner] = _flat_indices(maps.grid.shape, window)
+        self._levels_and_trees()
 
     def at(self, settings: FindingsSettings) -> Findings:
         """The findings under these settings.
@@ -156,6 +162,25 @@ class FindingsEngine:
         np.maximum.at(peak, components.labels[starts], np.maximum.reduceat(score, starts))
         return peak, np.bincount(components.labels, weights=score) / components.counts
 
+    def _levels_and_trees(self) -> None:
+        """What is found once so that a threshold is looked up: cavities and components at every threshold."""
+        strength = np.abs(self._score[self._brain])
+        floor = THRESHOLD_RANGE[0]
+        if len(strength) > LOOKED_UP_VOXELS:
+            floor = max(floor, float(np.partition(strength, -LOOKED_UP_VOXELS)[-LOOKED_UP_VOXELS]))
+
+        def of_sign(sign: int) -> tuple[CavityLevels, FloatArray, ComponentTree]:
+            score = np.maximum(self._score * np.float32(sign), 0)
+            cavities = CavityLevels.of(score, self._brain)
+            score.reshape(-1)[cavities.voxels] = cavities.levels
+            return cavities, score, ComponentTree.of(score, floor)
+
+        found = _for_each(of_sign, (1, -1))
+        self._cavities = {sign: cavities for sign, (cavities, _, _) in found.items()}
+        self._trees = {sign: tree for sign, (_, _, tree) in found.items()}
+        # Up to here some voxel belongs to both signs, such as the dark core of a bright shell.
+        self._claimed_up_to = float(np.minimum(found[1][1], found[-1][1]).max())
+
     def _stage(self, name: str, key: Hashable, compute: Callable[[], T]) -> T:
         """The stage's last result when it was computed for the same key, else a new one."""
         kept = self._stages.get(name)
@@ -174,8 +199,7 @@ class FindingsEngine:
         """Stages 1 to 5 for one sign, bool on the box."""
         spacing, s = self.maps.grid.spacing, settings
         chain: tuple[tuple[str, Hashable, Callable[[BoolArray], BoolArray]], ...] = (
-            ("threshold", (s.threshold, s.hysteresis), lambda _: self._beyond(s, sign)),
-            ("fill", s.fill_holes, lambda mask: filled(mask) & self._brain if s.fill_holes else mask),
+            ("threshold", (s.threshold, s.hysteresis, s.fill_holes), lambda _: self._filled(s, sign)),
             ("open", s.open_mm, lambda mask: opened(mask, s.open_mm, spacing)),
             ("close", s.close_mm, lambda mask: closed(mask, s.close_mm, spacing) & self._brain),
             ("grow", s.grow_mm, lambda mask: self._grown(mask, s.grow_mm)),
@@ -187,13 +211,26 @@ class FindingsEngine:
             mask = self._stage(f"{name} {sign}", key, partial(step, mask))
         return mask
 
+    def _filled(self, settings: FindingsSettings, sign: int) -> BoolArray:
+        """Stages 1 and 2, bool on the box."""
+        mask = self._beyond(settings, sign)
+        if not settings.fill_holes:
+            return mask
+        if settings.hysteresis is not None:
+            return filled(mask) & self._brain
+        self._cavities[sign].fill(mask, settings.threshold)
+        return mask
+
     def _beyond(self, settings: FindingsSettings, sign: int) -> BoolArray:
         """Stage 1, bool on the box."""
-        if settings.hysteresis is None or settings.hysteresis == settings.threshold:
+        if settings.hysteresis is None:
             return _beyond(self._score, settings.threshold, sign)
+        return np.asarray(self._seeds(settings) == (BRIGHT if sign > 0 else DARK))
+
+    def _seeds(self, settings: FindingsSettings) -> NDArray[np.uint8]:
+        """`_seeded`, kept."""
         key = (settings.threshold, settings.hysteresis, settings.sign)
-        seeded = self._stage("hysteresis", key, lambda: self._seeded(settings))
-        return np.asarray(seeded == (BRIGHT if sign > 0 else DARK))
+        return self._stage("hysteresis", key, lambda: self._seeded(settings))
 
     def _seeded(self, settings: FindingsSettings) -> NDArray[np.uint8]:
         """`BRIGHT` or `DARK` in the weak components of either sign that hold a strong voxel, on the box."""
@@ -223,31 +260,40 @@ class FindingsEngine:
 
     def _label(self, settings: FindingsSettings) -> Components:
         """Stages 1 to 7."""
-        marked, signs = self._marked({sign: self._mask(settings, sign) for sign in settings.signs})
-        image, n = cc3d.connected_components(signs, connectivity=26, return_N=True)
-        box_voxels = np.flatnonzero(marked)
-        labels = image.reshape(-1)[box_voxels].astype(np.int64) - 1
-        # Neighbours in memory mostly share a label: counting runs is faster than counting voxels.
-        starts = np.flatnonzero(np.diff(labels, prepend=-1))
-        label_of_run = labels[starts]
-        lengths = np.diff(starts, append=len(labels))
-        counts = np.bincount(label_of_run, weights=lengths, minlength=n).astype(np.int64)
-        first = np.zeros(n, dtype=np.int64)
-        first[label_of_run[::-1]] = starts[::-1]  # the last one written is the first voxel
-        sign = np.where(signs.reshape(-1)[box_voxels[first]] == BRIGHT, 1, -1).astype(np.int8)
-        return Components(box_voxels, labels, counts, first, sign)
+        if self._in_trees(settings):
+            return _joined(
+                _for_each(
+                    lambda sign: _numbered(*self._trees[sign].at(settings.threshold), sign), settings.signs
+                )
+            )
+        if settings.hysteresis is not None:
+            self._seeds(settings)  # of both signs, before each goes its own way
+        masks = _for_each(lambda sign: self._mask(settings, sign), settings.signs)
+        if len(masks) == 2:
+            masks = self._apart(masks)
+        return _joined(_for_each(lambda sign: _components(masks[sign], sign), settings.signs))
 
-    def _marked(self, masks: dict[int, BoolArray]) -> tuple[BoolArray, NDArray[np.uint8]]:
-        """Stage 6: the voxels of either sign, and `BRIGHT` or `DARK` at each, on the box."""
-        if len(masks) == 1:
-            (sign, mask), *_ = masks.items()
-            return mask, mask.view(np.uint8) * np.uint8(BRIGHT if sign > 0 else DARK)
-        bright, dark = masks[1].view(np.uint8), masks[-1].view(np.uint8)
-        signs = dark + dark
-        signs += bright
+    def _in_trees(self, settings: FindingsSettings) -> bool:
+        """Whether the components are those of the filled score above a threshold."""
+        s = settings
+        if s.hysteresis is not None or s.open_mm or s.close_mm or s.grow_mm:
+            return False
+        if not s.fill_holes and any(self._cavities[sign].any_at(s.threshold) for sign in s.signs):
+            return False
+        if s.sign == "both" and s.threshold <= self._claimed_up_to:
+            return False
+        return all(np.float32(s.threshold) >= self._trees[sign].floor for sign in s.signs)
+
+    def _apart(self, masks: dict[int, BoolArray]) -> dict[int, BoolArray]:
+        """Stage 6, bool on the box."""
         claimed = np.flatnonzero(masks[1] & masks[-1])
-        signs.reshape(-1)[claimed] = np.where(self._score.reshape(-1)[claimed] >= 0, BRIGHT, DARK)
-        return masks[1] | masks[-1], signs
+        if len(claimed) == 0:
+            return masks
+        bright = self._score.reshape(-1)[claimed] >= 0
+        bright_mask, dark_mask = masks[1].copy(), masks[-1].copy()
+        bright_mask.reshape(-1)[claimed] = bright
+        dark_mask.reshape(-1)[claimed] = ~bright
+        return {1: bright_mask, -1: dark_mask}
 
     def _above_limit(self, settings: FindingsSettings, components: Components) -> BoolArray:
         """Stage 9: whether each component's mean uncertainty is above the limit (n,)."""
@@ -256,6 +302,49 @@ class FindingsEngine:
         values = self._uncertainty.reshape(-1)[components.box_voxels]
         total = np.bincount(components.labels, weights=values, minlength=len(components.counts))
         return np.asarray(total / np.maximum(components.counts, 1) > settings.max_uncertainty)
+
+
+def _components(mask: BoolArray, sign: int) -> Components:
+    """Stage 7 for the voxels of one sign."""
+    image, n = cc3d.connected_components(mask, connectivity=26, return_N=True)
+    voxels = np.flatnonzero(mask)
+    return _numbered(voxels, image.reshape(-1)[voxels].astype(np.int64) - 1, n, sign)
+
+
+def _numbered(voxels: NDArray[np.int64], labels: NDArray[np.int64], n: int, sign: int) -> Components:
+    """Components from the label (m,), 0 to n-1, of each voxel (m,) of one sign."""
+    # Neighbours in memory mostly share a label: counting runs is faster than counting voxels.
+    starts = np.flatnonzero(labels[1:] != labels[:-1]) + 1
+    starts = np.concatenate([[0], starts]) if len(labels) else starts
+    label_of_run = labels[starts]
+    lengths = np.diff(starts, append=len(labels))
+    counts = np.bincount(label_of_run, weights=lengths, minlength=n).astype(np.int64)
+    first = np.zeros(n, dtype=np.int64)
+    first[label_of_run[::-1]] = voxels[starts[::-1]]  # the last one written is the first voxel
+    return Components(voxels, labels, counts, first, np.full(n, sign, dtype=np.int8))
+
+
+def _joined(parts: dict[int, Components]) -> Components:
+    """The components of every sign, in the order of the signs."""
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    bright, dark = parts.values()
+    return Components(
+        np.concatenate([bright.box_voxels, dark.box_voxels]),
+        np.concatenate([bright.labels, dark.labels + len(bright.counts)]),
+        np.concatenate([bright.counts, dark.counts]),
+        np.concatenate([bright.first, dark.first]),
+        np.concatenate([bright.sign, dark.sign]),
+    )
+
+
+def _for_each(work: Callable[[int], T], signs: tuple[int, ...]) -> dict[int, T]:
+    """The work's result for each sign; a second sign is worked on at the same time."""
+    if len(signs) == 1:
+        return {signs[0]: work(signs[0])}
+    with ThreadPoolExecutor(1) as beside:
+        other = beside.submit(work, signs[1])
+        return {signs[0]: work(signs[0]), signs[1]: other.result()}
 
 
 def min_voxels(min_volume_mm3: float, voxel_mm3: float) -> int:

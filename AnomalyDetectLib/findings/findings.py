@@ -71,9 +71,9 @@ class Findings:
     """The findings of one scan under one choice of settings; ordered by rank, the largest first.
 
     settings: what was asked. maps: the maps they were made from. voxels: flat C-order indices (m,) of their
-    voxels on the input grid, ascending. ranks: int32 (m,), each voxel's finding, 0 for the largest. ids:
-    int32 (n,), the labelmap's value for each rank. measures: what is known for each rank. n_uncertain:
-    findings above the uncertainty limit; n_hidden: how many of them were left out because of it.
+    voxels on the input grid, ascending within each finding. ranks: int32 (m,), each voxel's finding, 0 for
+    the largest. ids: int32 (n,), the labelmap's value for each rank. measures: what is known for each rank.
+    n_uncertain: findings above the uncertainty limit; n_hidden: how many of them were left out because of it.
 
     `labelmap` and `table` are made when they are first read, and kept; the labelmap is read-only and never
     changes.

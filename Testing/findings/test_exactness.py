@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +13,8 @@ from scipy import ndimage
 from AnomalyDetectLib.evaluation.findings_benchmark import CASES, drags, synthetic_maps
 from AnomalyDetectLib.evaluation.findings_reference import reference_findings
 from AnomalyDetectLib.findings import FindingsEngine, FindingsSettings
-from AnomalyDetectLib.findings.cavities import filled
+from AnomalyDetectLib.findings.cavities import CavityLevels, filled
+from AnomalyDetectLib.findings.component_tree import ComponentTree
 from AnomalyDetectLib.findings.morphology import closed, dilate, erode, opened
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 
@@ -87,6 +90,36 @@ def test_every_setting_on_every_map_gives_the_labelmap_of_the_plain_chain(
             assert_as_the_plain_chain(engine, choice)
 
 
+@MANY
+@given(maps(), st.booleans(), st.data())
+def test_the_threshold_sliders_alone_give_the_labelmap_of_the_plain_chain(
+    case: AnomalyMaps, coarse: bool, data: st.DataObject
+) -> None:
+    if coarse:  # whole numbers: plateaus and ties everywhere
+        case = replace(case, score=np.round(case.score))
+    engine = FindingsEngine(case)
+    for _ in range(4):
+        strong, weak = sorted(data.draw(st.tuples(*[st.sampled_from([0.3, 1, 1.5, 2, 3, 4.2])] * 2)))[::-1]
+        choice = FindingsSettings(
+            threshold=strong,
+            hysteresis=data.draw(st.sampled_from([None, weak])),
+            sign=data.draw(st.sampled_from(["bright", "dark", "both"])),
+            fill_holes=data.draw(st.booleans()),
+            min_volume_mm3=0,
+        )
+        assert_as_the_plain_chain(engine, choice)
+
+
+@pytest.mark.parametrize("voxels", [0, 10, 300])
+def test_thresholds_below_those_looked_up_give_the_labelmap_of_the_plain_chain(
+    voxels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("AnomalyDetectLib.findings.engine.LOOKED_UP_VOXELS", voxels)
+    engine = FindingsEngine(synthetic_maps("40 small lesions", (24, 30, 24)))
+    for threshold in (0.4, 1.5, 2.5, 4):
+        assert_as_the_plain_chain(engine, FindingsSettings(threshold=threshold, min_volume_mm3=0))
+
+
 @SOME
 @given(maps(), choices(), st.data())
 def test_moving_one_slider_after_another_gives_the_same_as_a_fresh_start(
@@ -153,6 +186,28 @@ def test_cavities_are_those_of_scipy(
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), smoothness)
     mask = np.pad(noise / (noise.std() + 1e-9) > threshold, 1)
     np.testing.assert_array_equal(filled(mask), ndimage.binary_fill_holes(mask))
+
+
+@MANY
+@given(st.tuples(*[st.integers(1, 12)] * 3), st.floats(0, 1.5), st.booleans(), st.integers(0, 2**32 - 1))
+def test_cavities_and_components_are_those_of_scipy_at_every_threshold(
+    shape: tuple[int, int, int], smoothness: float, coarse: bool, seed: int
+) -> None:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), smoothness)
+    noise = np.maximum(noise / (noise.std() + 1e-9), 0)
+    score = np.pad(np.round(3 * noise) if coarse else noise, 1).astype(np.float32)
+    cavities = CavityLevels.of(score, np.ones(score.shape, dtype=bool))
+    tree = ComponentTree.of(score, 0.25)
+    for threshold in (0.25, 0.7, 1, 2, 3):
+        mask = score >= np.float32(threshold)
+        labels, n = ndimage.label(mask, np.ones((3, 3, 3)))
+        voxels, numbers, found = tree.at(threshold)
+        np.testing.assert_array_equal(voxels, np.flatnonzero(mask))
+        pairs = np.stack([labels.reshape(-1)[voxels], numbers])
+        assert found == n == len(np.unique(pairs, axis=1).T)
+        assert cavities.any_at(threshold) == (ndimage.binary_fill_holes(mask) != mask).any()
+        cavities.fill(mask, threshold)
+        np.testing.assert_array_equal(mask, ndimage.binary_fill_holes(mask))
 
 
 def test_a_winding_tunnel_from_outside_is_no_cavity() -> None:
