@@ -6,7 +6,7 @@ STAMP := $(VENV)/.anomalydetect-installed
 # The version that the figures were measured with; any other from the dependency range is as good.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bundle cmake-lists clean
 
 demo: $(STAMP)
 	$(BIN)/anomalydetect demo
@@ -27,6 +27,14 @@ $(STAMP): pyproject.toml
 		|| $(BIN)/python -m pip install torch
 	$(BIN)/python -m pip install --quiet -e ".[test]"
 	touch $@
+
+# An offline bundle for Slicer's Python on this system; `anomalydetect bundle --help` names others.
+bundle: $(STAMP)
+	$(BIN)/anomalydetect bundle dist/bundle --python-version 3.12
+
+# After a file was added or removed: what CMake packages.
+cmake-lists:
+	$(PYTHON) Testing/packaging/cmake_lists.py
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -229,6 +229,30 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
 
 
 @app.command()
+def bundle(
+    to: Annotated[Path, typer.Argument(help="A new folder.")],
+    python_version: Annotated[
+        str | None, typer.Option(help="Python of the Slicer that it is for, such as 3.12; else this one's.")
+    ] = None,
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(help="pip's platform tag, such as win_amd64; may be repeated; else this system's."),
+    ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(help="One more package index, such as https://download.pytorch.org/whl/cu126."),
+    ] = None,
+) -> None:
+    """Wheels and models for an installation in Slicer without a network, each file with its SHA-256."""
+    from AnomalyDetectLib.bundle import build_bundle
+
+    def work() -> None:
+        out.print(f"{build_bundle(to, python_version=python_version, platforms=platform or [], index=index)}")
+
+    _guard(work)
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="A TOML file such as configs/restore_t1.toml.")],
     data: Annotated[Path, typer.Option(help="Folder of the training data.")],

@@ -8,13 +8,15 @@ import platform
 import subprocess
 import sys
 from importlib import metadata
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from AnomalyDetectLib import __version__
+from AnomalyDetectLib.checksums import CARD, model_problem
 from AnomalyDetectLib.errors import AnomalyDetectError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 NEEDED = (
     "numpy",
@@ -85,7 +87,7 @@ def diagnose() -> dict[str, Any]:
         "packages": packages,
         "optional": optional,
         "torch": torch_devices() if packages["torch"] else None,
-        "models": models() if packages["torch"] and packages["safetensors"] else [],
+        "models": models(),
         "sample_data": sample_data(),
         "rendering": missing_rendering(),
     }
@@ -100,7 +102,7 @@ def problems(found: dict[str, Any]) -> list[str]:
     if absent:
         lines.append(f"missing packages: {', '.join(absent)}; run: python -m pip install {' '.join(absent)}")
     lines += [model["problem"] for model in found["models"] if model["problem"]]
-    if not found["models"] and not absent:
+    if not found["models"]:
         lines.append("no models in Resources/Models; install anomalydetect again")
     if found["sample_data"]:
         lines.append(found["sample_data"])
@@ -138,25 +140,26 @@ def torch_devices() -> dict[str, Any]:
 
 def models() -> list[dict[str, str]]:
     """Name and version of every model folder, and what is wrong with it ("" when its checksums hold)."""
-    from AnomalyDetectLib.models.card import CARD, read_card
     from AnomalyDetectLib.resources import resources_folder
 
-    rows = list[dict[str, str]]()
     try:
         folders = sorted(path.parent for path in (resources_folder() / "Models").glob(f"*/{CARD}"))
     except AnomalyDetectError:
-        return rows
+        return []
+    rows = list[dict[str, str]]()
     for folder in folders:
-        row = {"name": folder.name, "version": "", "problem": ""}
-        try:
-            card = read_card(folder)
-            row["version"] = card.version
-            for file in card.sha256:
-                card.path(file)
-        except AnomalyDetectError as error:
-            row["problem"] = str(error)
-        rows.append(row)
+        problem = model_problem(folder)
+        remedy = f"{problem}; install the model again" if problem else ""
+        rows.append({"name": folder.name, "version": version_of(folder), "problem": remedy})
     return rows
+
+
+def version_of(model: Path) -> str:
+    """The version that a model's card gives; "" when the card can't be read."""
+    try:
+        return str(json.loads((model / CARD).read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def sample_data() -> str:
@@ -184,35 +187,64 @@ def missing_rendering() -> list[str] | None:
         return list(RENDERING_PACKAGES)
 
 
-def show(found: dict[str, Any], console: Console) -> None:
-    """Print what `diagnose` found as a table, the problems last."""
-    table = Table("part", "found", title=f"anomalydetect {found['version']}")
-    table.add_row("system", f"{found['system']}, {found['cores']} cores, Python {found['python']}")
-    table.add_row("packages", listed(found["packages"]))
-    table.add_row("optional", listed(found["optional"]))
+def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `diagnose` found, as pairs of part and finding."""
+    pairs = [
+        ("system", f"{found['system']}, {found['cores']} cores, Python {found['python']}"),
+        ("packages", listed(found["packages"])),
+        ("optional", listed(found["optional"])),
+    ]
     if found["torch"]:
         devices = ", ".join([*found["torch"]["devices"], *found["torch"]["cuda"]])
-        table.add_row("devices", f"{devices} ({found['torch']['threads']} threads)")
+        pairs.append(("devices", f"{devices} ({found['torch']['threads']} threads)"))
     names = [
         f"{row['name']} {row['version']} {'damaged' if row['problem'] else 'verified'}"
         for row in found["models"]
     ]
-    table.add_row("models", "\n".join(names) or "none")
-    table.add_row("simulated patient", "missing" if found["sample_data"] else "there")
     missing = found["rendering"]
     rendering = "works" if missing == [] else f"missing: {', '.join(missing or [])}"
-    table.add_row("offscreen rendering", "the system's own" if missing is None else rendering)
+    return [
+        *pairs,
+        ("models", "\n".join(names) or "none"),
+        ("simulated patient", "missing" if found["sample_data"] else "there"),
+        ("offscreen rendering", "the system's own" if missing is None else rendering),
+    ]
+
+
+def closing(found: dict[str, Any]) -> list[str]:
+    """The problems, one line each, or that there are none."""
+    lines = [f"• {problem}" for problem in found["problems"]]
+    return lines or ["Everything that is needed is there."]
+
+
+def show(found: dict[str, Any], console: Console) -> None:
+    """Print what `diagnose` found as a table, the problems last."""
+    from rich.table import Table
+
+    table = Table("part", "found", title=f"anomalydetect {found['version']}")
+    for row in rows(found):
+        table.add_row(*row)
     console.print(table)
-    for problem in found["problems"]:
-        console.print(f"• {problem}", style="yellow", soft_wrap=True, markup=False, highlight=False)
-    if not found["problems"]:
-        console.print("Everything that is needed is there.", style="green")
+    for line in closing(found):
+        style = "yellow" if found["problems"] else "green"
+        console.print(line, style=style, soft_wrap=True, markup=False, highlight=False)
     absent = [(use, extra) for name, use, extra in OPTIONAL if found["optional"][name] is None]
     for use, extra in absent:
         hint = f"for {use}: python -m pip install 'anomalydetect[{extra}]'"
         console.print(hint, style="dim", soft_wrap=True, markup=False, highlight=False)
 
 
+def as_text(found: dict[str, Any]) -> str:
+    """What `diagnose` found as plain lines, for a clipboard or a report; needs no package."""
+    lines = [f"anomalydetect {found['version']}"]
+    lines += [f"{part}: {finding}".replace("\n", "; ") for part, finding in rows(found)]
+    return "\n".join([*lines, *closing(found)]) + "\n"
+
+
 def listed(packages: dict[str, str | None]) -> str:
     """Names and versions in one string."""
     return ", ".join(f"{name} {version or 'missing'}" for name, version in packages.items())
+
+
+if __name__ == "__main__":
+    print(as_text(diagnose()), end="")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,14 +81,26 @@ def test_a_detection_tells_its_stages_and_ends_with_the_files(answered: list[dic
     assert Path(done["folder"]).name == "患者 01"
 
 
-def test_the_next_case_is_faster_because_the_models_are_kept(
-    answered: list[dict], client: WorkerClient, scan: Path, tmp_path: Path
+def test_networks_and_models_are_loaded_once_for_many_cases(
+    scan: Path, tmp_path: Path, detection: pipeline.Detection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = {"type": "detect", "input": str(scan), "out": str(tmp_path), "case": "second"}
-    again = ask(client, request)[-1]
-    assert again["type"] == "done", again
-    assert Path(again["folder"]) == tmp_path / "second"
-    assert again["seconds"] < answered[-1]["seconds"]
+    loaded: list[str] = []
+
+    def detect(_: object, network: object, detector_for: Callable, **__: object) -> pipeline.Detection:
+        detector_for("T1")
+        return detection
+
+    monkeypatch.setattr(pipeline, "load_head_network", lambda: loaded.append("network") or "network")
+    monkeypatch.setattr(pipeline, "load_detector", lambda card, device: loaded.append(card.name) or card)
+    monkeypatch.setattr(pipeline, "detect", detect)
+    sent: list[dict] = []
+    own = Worker(sent.append, threading.Event())
+    for model in ("atlas-z", "atlas-z", "intensity", "atlas-z"):
+        own.answer(
+            {"type": "detect", "input": str(scan), "out": str(tmp_path), "model": model, "device": "cpu"}
+        )
+    assert [answer["type"] for answer in sent if answer["type"] != "progress"] == ["done"] * 4
+    assert loaded == ["network", "atlas-z", "intensity"]
 
 
 def test_a_scan_that_cannot_be_read_gives_one_line_and_leaves_nothing(
