@@ -146,7 +146,6 @@ def test_pip_installs_from_the_bundle_without_a_network_and_keeps_numpy(
     """With the real pip, into a Python of its own that has an older NumPy."""
     home = tmp_path / "Python 3"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
-    python = next(home.glob("*/python*"))
     site = Path(sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)}))
     for name, version in (("numpy", "2.1.0"), ("SimpleITK", "2.5.0")):
         with zipfile.ZipFile(write_wheel(tmp_path, name, version)) as wheel:
@@ -155,7 +154,7 @@ def test_pip_installs_from_the_bundle_without_a_network_and_keeps_numpy(
     monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
 
     def pip_install(options: list[str]) -> None:
-        program = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile"]
+        program = [sys.executable, "-m", "pip", "--python", str(home), "install", "--quiet", "--no-compile"]
         subprocess.run([*program, *options], check=True)
 
     def installed(name: str) -> str | None:

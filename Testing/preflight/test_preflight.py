@@ -1,4 +1,4 @@
-"""What a user of Slicer sees on the first run: what is missing, one question, nothing of Slicer's replaced."""
+"""What a user of Slicer sees on a first run: what is missing, one question, nothing of Slicer's replaced."""
 
 from __future__ import annotations
 

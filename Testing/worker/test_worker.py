@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -82,17 +83,19 @@ def test_a_detection_tells_its_stages_and_ends_with_the_files(answered: list[dic
 
 
 def test_networks_and_models_are_loaded_once_for_many_cases(
-    scan: Path, tmp_path: Path, detection: pipeline.Detection, monkeypatch: pytest.MonkeyPatch
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[str] = []
 
-    def detect(_: object, network: object, detector_for: Callable, **__: object) -> pipeline.Detection:
+    def detect(_: object, network: object, detector_for: Callable, **__: object) -> object:
         detector_for("T1")
-        return detection
+        return SimpleNamespace(maps=SimpleNamespace(region=None))
 
     monkeypatch.setattr(pipeline, "load_head_network", lambda: loaded.append("network") or "network")
     monkeypatch.setattr(pipeline, "load_detector", lambda card, device: loaded.append(card.name) or card)
     monkeypatch.setattr(pipeline, "detect", detect)
+    written = SimpleNamespace(to_dict=dict)
+    monkeypatch.setattr("AnomalyDetectLib.report.write_case.write_case", lambda *_: written)
     sent: list[dict] = []
     own = Worker(sent.append, threading.Event())
     for model in ("atlas-z", "atlas-z", "intensity", "atlas-z"):
