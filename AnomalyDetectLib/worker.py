@@ -58,6 +58,8 @@ FILES = {
     "report": "report.json",
     "preview": "preview.png",
 }
+# Codes of the atlas: the viewer names findings with them while a slider moves. Not there without alignment.
+REGIONS = "regions.nii.gz"
 # Where the stages outside the pipeline stand in the whole: measured at 1 mm on two cores.
 READ, ROAD_BEGINS, ROAD_ENDS = 0.0, 0.05, 0.9
 # What is left of the time to stop by itself, once nobody listens any more.
@@ -115,6 +117,7 @@ class Worker:
     def _detect(self, request: Request, send: Send) -> None:
         from AnomalyDetectLib import pipeline
         from AnomalyDetectLib.io.read import case_name
+        from AnomalyDetectLib.io.write import write_nifti
         from AnomalyDetectLib.report.write_case import write_case
 
         began = time.perf_counter()
@@ -147,6 +150,8 @@ class Worker:
         progress("write", ROAD_ENDS)
         report = write_case(detection, out, case, str(source))
         folder = out / case
+        if detection.maps.region is not None:
+            write_nifti(detection.maps.region, detection.volume.grid, folder / REGIONS)
         send(
             {
                 "type": "done",
