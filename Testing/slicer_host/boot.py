@@ -164,8 +164,13 @@ def _start_scene(app: Application) -> None:
     logic.SetTemporaryPath(app.temporaryPath)
     logic.SetSliceLogics(vtkCollection())
     logic.SetViewLogics(vtkCollection())
-    logic.GetColorLogic().SetMRMLScene(scene)
-    logic.GetColorLogic().AddDefaultColorNodes()
+    colors = slicer.vtkSlicerColorLogic()  # the desktop's, which knows colour legends
+    colors.SetMRMLApplicationLogic(logic)
+    logic.SetColorLogic(colors)
+    vtkObject.GlobalWarningDisplayOff()  # the colour files of an installed application are not here
+    colors.SetMRMLScene(scene)
+    colors.AddDefaultColorNodes()
+    vtkObject.GlobalWarningDisplayOn()
     layout = slicer.vtkMRMLLayoutNode()
     layout.SetSingletonTag("vtkMRMLLayoutNode")
     scene.AddNode(layout)

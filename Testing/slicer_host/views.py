@@ -118,6 +118,7 @@ class SliceView(_View):
         self.logic.SetMRMLScene(slicer.mrmlScene)
         self.node = self.logic.AddSliceNode(name)
         self.node.SetOrientation(orientation)
+        self.node.SetMappedInLayout(True)  # what the desktop's layout manager says of a view on screen
         self.composite = self.logic.GetSliceCompositeNode()
         self.logic.ResizeSliceNode(*size)
         self.group.SetMRMLDisplayableNode(self.node)  # type: ignore[attr-defined]

@@ -1,0 +1,213 @@
+"""The nodes of one case: maps, segmentation, label map, brain surface; made together and removed together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from AnomalyDetectLib.mrml.colours import colour_table, diverging, sequential, set_colours
+from AnomalyDetectLib.mrml.scan import affine, set_affine, voxels
+
+if TYPE_CHECKING:
+    from AnomalyDetectLib.mrml.result import Result
+
+# Marks a node as ours: what the module may remove, and nothing else.
+OWNED = "AnomalyDetect.Role"
+SCORE_LIMIT_Z = 10.0
+# Shown from this share of the largest value on, so that the small differences of normal tissue veil nothing.
+RESIDUAL_SHOWN, UNCERTAINTY_SHOWN = 0.25, 0.35
+TITLES = {"score": "score, z", "residual": "residual, scan units", "uncertainty": "uncertainty, z"}
+
+
+@dataclass(frozen=True, eq=False)
+class CaseNodes:
+    """The nodes that one detection added to the scene.
+
+    scan: the reader's own volume. healthy, residual, score, uncertainty, regions: scalar volumes on its grid;
+    regions may be None. segmentation: one segment a finding. labelmap: the findings' ids. brain: surface.
+    """
+
+    scan: Any
+    healthy: Any
+    residual: Any
+    score: Any
+    uncertainty: Any
+    regions: Any
+    segmentation: Any
+    labelmap: Any
+    brain: Any
+
+    @property
+    def overlays(self) -> dict[str, Any]:
+        """The volumes that can lie over the scan, by name."""
+        return {name: getattr(self, name) for name in ("score", "residual", "uncertainty", "healthy")}
+
+    @property
+    def alive(self) -> bool:
+        """Whether scan and results are all still in the scene."""
+        needed = (self.scan, self.healthy, self.score, self.segmentation, self.labelmap)
+        return all(node is not None and node.GetScene() is not None for node in needed)
+
+    def remove(self) -> None:
+        """Take the results out of the scene, with their display, storage and colour nodes."""
+        for role in (*TITLES, "healthy", "regions", "segmentation", "labelmap", "brain"):
+            _remove(getattr(self, role))
+
+
+def add_case(scan: Any, result: Result, brain_surface: Any) -> CaseNodes:
+    """Put a result into the scene beside its scan, under the same transform.
+
+    When anything fails, what was added is removed again.
+    """
+    added: dict[str, Any] = {}
+    try:
+        maps = result.maps
+        for role in ("healthy", "residual", "score", "uncertainty"):
+            added[role] = _volume(scan, role, getattr(maps, role))
+        _show_healthy(added["healthy"], scan)
+        _show_maps(added, result)
+        added["regions"] = None
+        if maps.region is not None:
+            added["regions"] = _volume(scan, "regions", maps.region)
+            added["regions"].SetHideFromEditors(True)
+        added["segmentation"] = _segmentation(scan)
+        added["labelmap"] = _volume(
+            scan, "labelmap", np.zeros(maps.grid.shape, np.int16), "vtkMRMLLabelMapVolumeNode"
+        )
+        added["brain"] = _brain(scan, brain_surface)
+    except Exception:
+        for node in added.values():
+            _remove(node)
+        raise
+    return CaseNodes(scan=scan, **added)
+
+
+def owned(role: str, scan: Any) -> Any:
+    """The result node of a role that belongs to a scan, or None: how a loaded scene is taken up again."""
+    if scan is None:
+        return None
+    for node in slicer.util.getNodesByClass("vtkMRMLDisplayableNode"):
+        if node.GetAttribute(OWNED) == role and node.GetNodeReferenceID("AnomalyDetectScan") == scan.GetID():
+            return node
+    return None
+
+
+def case_in_scene(scan: Any) -> CaseNodes | None:
+    """The results of a scan that a loaded scene holds; None when they are not all there."""
+    roles = ("healthy", "residual", "score", "uncertainty", "regions", "segmentation", "labelmap", "brain")
+    found = {role: owned(role, scan) for role in roles}
+    if any(found[role] is None for role in roles if role not in ("regions", "brain")):
+        return None
+    return CaseNodes(scan=scan, **found)
+
+
+def hide_normal(nodes: CaseNodes, threshold_z: float) -> None:
+    """Leave the score transparent where |z| is below the threshold."""
+    set_colours(nodes.score.GetDisplayNode().GetColorNode(), diverging(SCORE_LIMIT_Z, threshold_z))
+
+
+def _volume(scan: Any, role: str, array: NDArray[Any], kind: str = "vtkMRMLScalarVolumeNode") -> Any:
+    node = slicer.mrmlScene.AddNewNodeByClass(kind, f"{scan.GetName()} {role}")
+    _own(node, role, scan)
+    set_affine(node, affine(scan))
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array.T))
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def _own(node: Any, role: str, scan: Any) -> None:
+    node.SetAttribute(OWNED, role)
+    node.SetNodeReferenceID("AnomalyDetectScan", scan.GetID())
+    node.SetAndObserveTransformNodeID(scan.GetTransformNodeID())
+
+
+def _show_healthy(healthy: Any, scan: Any) -> None:
+    """The reader's own window and level: a difference is in the picture, not in its display."""
+    ours, theirs = healthy.GetDisplayNode(), scan.GetDisplayNode()
+    ours.SetAutoWindowLevel(False)
+    if theirs is not None:
+        ours.SetWindowLevel(theirs.GetWindow(), theirs.GetLevel())
+        ours.SetAndObserveColorNodeID(theirs.GetColorNodeID())
+
+
+def _show_maps(nodes: dict[str, Any], result: Result) -> None:
+    maps = result.maps
+    residual = _limit(np.abs(maps.residual[maps.brain]))
+    uncertainty = _limit(maps.uncertainty[maps.brain])
+    looks = {
+        "score": (-SCORE_LIMIT_Z, SCORE_LIMIT_Z, diverging(SCORE_LIMIT_Z, result.settings.threshold)),
+        "residual": (-residual, residual, diverging(residual, RESIDUAL_SHOWN * residual)),
+        "uncertainty": (0.0, uncertainty, sequential(uncertainty, UNCERTAINTY_SHOWN * uncertainty)),
+    }
+    for role, (low, high, colours) in looks.items():
+        display = nodes[role].GetDisplayNode()
+        display.SetAndObserveColorNodeID(colour_table(f"AnomalyDetect {role}", colours).GetID())
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(low, high)
+        display.SetInterpolate(False)
+        legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
+        legend.SetTitleText(TITLES[role])
+        legend.SetLabelFormat("%.3g")
+        legend.SetNumberOfLabels(5)
+        legend.SetSize(0.12, 0.45)
+        legend.SetVisibility(False)
+
+
+def _limit(values: NDArray[np.floating[Any]]) -> float:
+    """The 99.9th percentile: one hot voxel must not make all others pale."""
+    return max(float(np.percentile(values[::7], 99.9)), 1e-3) if values.size else 1.0
+
+
+def _segmentation(scan: Any) -> Any:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{scan.GetName()} findings")
+    _own(node, "segmentation", scan)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(scan)
+    return node
+
+
+def _brain(scan: Any, surface: Any) -> Any:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", f"{scan.GetName()} brain")
+    _own(node, "brain", scan)
+    node.SetAndObservePolyData(surface)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetOpacity(0.18)
+    display.SetColor(0.85, 0.8, 0.75)
+    display.SetVisibility2D(False)
+    display.SetBackfaceCulling(False)
+    display.SetScalarVisibility(False)
+    return node
+
+
+def _remove(node: Any) -> None:
+    scene = slicer.mrmlScene
+    if node is None or node.GetScene() is None:
+        return
+    displays = [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]
+    colours = [display.GetColorNode() for display in displays if display is not None]
+    storage = node.GetStorageNode()
+    scene.RemoveNode(node)
+    for display in displays:
+        if display is not None and display.GetScene() is not None:
+            scene.RemoveNode(display)
+    if storage is not None and storage.GetScene() is not None:
+        scene.RemoveNode(storage)
+    for colour in colours:
+        if (
+            colour is not None
+            and colour.GetScene() is not None
+            and colour.GetName().startswith("AnomalyDetect ")
+        ):
+            scene.RemoveNode(colour)
+
+
+def stored_maps(nodes: CaseNodes) -> dict[str, NDArray[Any]]:
+    """The maps (i,j,k) as the scene holds them, to build the engine again after a scene was loaded."""
+    return {role: np.array(voxels(getattr(nodes, role))) for role in ("healthy", "residual", "score")} | {
+        "uncertainty": np.array(voxels(nodes.uncertainty)),
+    }
