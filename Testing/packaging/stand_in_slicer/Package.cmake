@@ -1,0 +1,1 @@
+# Stand-in: Slicer packages what the component RuntimeLibraries installs.
