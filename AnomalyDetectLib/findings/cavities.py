@@ -51,7 +51,7 @@ class CavityLevels:
     def at(self, threshold: float) -> NDArray[np.int64]:
         """Flat indices (n,) of the cavities of {score >= threshold}."""
         z = np.float32(threshold)
-        return self.voxels[(self.scores < z) & (z <= self.levels)]
+        return np.asarray(self.voxels[(self.scores < z) & (z <= self.levels)])
 
     def fill(self, mask: BoolArray, threshold: float) -> None:
         """Add to {score >= threshold} its cavities."""

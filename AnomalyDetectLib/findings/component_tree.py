@@ -61,6 +61,13 @@ class ComponentTree:
         labels, n = self.labels(threshold)
         return self.voxels[inside], labels[self.basins[inside]], n
 
+    def tops(self, threshold: float) -> FloatArray:
+        """The largest value in each component of {values >= threshold}, by its label (n,)."""
+        labels, n = self.labels(threshold)
+        tops = np.full(n, -np.inf, dtype=np.float32)
+        np.maximum.at(tops, labels[labels >= 0], self.peaks[labels >= 0])
+        return tops
+
     def labels(self, threshold: float) -> tuple[Indices, int]:
         """The component from 0 that each basin belongs to (b,), -1 for those below; how many components."""
         z = np.float32(threshold)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BRIGHT, DARK = 1, 2
+# Flat indices in the engine's box, ascending (m,); labels from 0 (m,); how many labels.
+Labelled = tuple[NDArray[np.int64], NDArray[np.int64], int]
 
 # Thresholds that keep at most so many voxels are looked up; the tree takes 0.3 s for a million.
 LOOKED_UP_VOXELS = 750_000
@@ -213,6 +214,12 @@ class FindingsEngine:
 
     def _filled(self, settings: FindingsSettings, sign: int) -> BoolArray:
         """Stages 1 and 2, bool on the box."""
+        if settings.hysteresis is not None:
+            looked_up = self._beyond_and_filled(settings, sign)
+            if looked_up is not None:
+                mask = np.zeros(self._score.shape, dtype=np.bool_)
+                mask.reshape(-1)[looked_up[0]] = True
+                return mask
         mask = self._beyond(settings, sign)
         if not settings.fill_holes:
             return mask
@@ -225,32 +232,11 @@ class FindingsEngine:
         """Stage 1, bool on the box."""
         if settings.hysteresis is None:
             return _beyond(self._score, settings.threshold, sign)
-        return np.asarray(self._seeds(settings) == (BRIGHT if sign > 0 else DARK))
-
-    def _seeds(self, settings: FindingsSettings) -> NDArray[np.uint8]:
-        """`_seeded`, kept."""
-        key = (settings.threshold, settings.hysteresis, settings.sign)
-        return self._stage("hysteresis", key, lambda: self._seeded(settings))
-
-    def _seeded(self, settings: FindingsSettings) -> NDArray[np.uint8]:
-        """`BRIGHT` or `DARK` in the weak components of either sign that hold a strong voxel, on the box."""
-        weak = self._signs(settings.weakest, settings.signs)
+        weak = _beyond(self._score, settings.hysteresis, sign)
         image, n = cc3d.connected_components(weak, connectivity=26, return_N=True)
-        voxels = np.flatnonzero(weak != 0)
-        labels = image.reshape(-1)[voxels]
-        strong = np.abs(self._score.reshape(-1)[voxels]) >= np.float32(settings.threshold)
-        seeded = np.zeros(n + 1, dtype=np.uint8)
-        seeded[labels[strong]] = 1
-        weak.reshape(-1)[voxels] *= seeded[labels]
-        return weak
-
-    def _signs(self, threshold: float, signs: tuple[int, ...]) -> NDArray[np.uint8]:
-        """`BRIGHT` or `DARK` where |score| is beyond the threshold, on the box."""
-        result = np.zeros(self._score.shape, dtype=np.uint8)
-        for sign in signs:
-            beyond = _beyond(self._score, threshold, sign).view(np.uint8)
-            result += beyond if sign > 0 else beyond + beyond
-        return result
+        seeded = np.zeros(n + 1, dtype=np.bool_)
+        seeded[image[_beyond(self._score, settings.threshold, sign)]] = True
+        return np.asarray(seeded[image])
 
     def _grown(self, mask: BoolArray, grow_mm: float) -> BoolArray:
         """Stage 5, bool on the box."""
@@ -260,29 +246,61 @@ class FindingsEngine:
 
     def _label(self, settings: FindingsSettings) -> Components:
         """Stages 1 to 7."""
-        if self._in_trees(settings):
-            return _joined(
-                _for_each(
-                    lambda sign: _numbered(*self._trees[sign].at(settings.threshold), sign), settings.signs
-                )
-            )
-        if settings.hysteresis is not None:
-            self._seeds(settings)  # of both signs, before each goes its own way
+        looked_up = self._looked_up(settings)
+        if looked_up is not None:
+            return looked_up
         masks = _for_each(lambda sign: self._mask(settings, sign), settings.signs)
         if len(masks) == 2:
             masks = self._apart(masks)
         return _joined(_for_each(lambda sign: _components(masks[sign], sign), settings.signs))
 
-    def _in_trees(self, settings: FindingsSettings) -> bool:
-        """Whether the components are those of the filled score above a threshold."""
+    def _looked_up(self, settings: FindingsSettings) -> Components | None:
+        """Stages 1 to 7 where they are thresholds alone; None where they are not, or not in the trees."""
         s = settings
-        if s.hysteresis is not None or s.open_mm or s.close_mm or s.grow_mm:
-            return False
-        if not s.fill_holes and any(self._cavities[sign].any_at(s.threshold) for sign in s.signs):
-            return False
-        if s.sign == "both" and s.threshold <= self._claimed_up_to:
-            return False
-        return all(np.float32(s.threshold) >= self._trees[sign].floor for sign in s.signs)
+        if s.open_mm or s.close_mm or s.grow_mm:
+            return None
+        if s.sign == "both" and s.weakest <= self._claimed_up_to:
+            return None
+        found = _for_each(lambda sign: self._beyond_and_filled(s, sign), s.signs)
+        parts = {sign: _numbered(*part, sign) for sign, part in found.items() if part is not None}
+        return _joined(parts) if len(parts) == len(found) else None
+
+    def _beyond_and_filled(self, settings: FindingsSettings, sign: int) -> Labelled | None:
+        """Stages 1 and 2 for one sign from its tree; None when it doesn't hold them."""
+        tree, weak = self._trees[sign], settings.weakest
+        if np.float32(weak) < tree.floor:
+            return None
+        cavities = self._cavities[sign].at(weak)
+        if len(cavities) and not settings.fill_holes:
+            return None
+        if settings.hysteresis is None:
+            return tree.at(weak)
+        voxels, labels, n = tree.at(weak)
+        seeded = tree.tops(weak) >= np.float32(settings.threshold)
+        doubtful = np.zeros(n, dtype=np.bool_)
+        doubtful[labels[np.searchsorted(voxels, cavities)]] = True
+        inside = np.flatnonzero((doubtful & seeded)[labels])
+        if len(inside) and not self._seeded_from_outside(voxels[inside], labels[inside], settings, sign):
+            return None
+        kept = seeded[labels]
+        number = np.cumsum(seeded) - 1
+        return voxels[kept], number[labels[kept]], int(seeded.sum())
+
+    def _seeded_from_outside(
+        self, voxels: NDArray[np.int64], labels: NDArray[np.int64], settings: FindingsSettings, sign: int
+    ) -> bool:
+        """Whether the outermost shell of each filled component (m,) holds a strong voxel itself.
+
+        A component may hold another in a cavity; a strong voxel of that one alone doesn't seed the shell.
+        """
+        score = self._score.reshape(-1)[voxels] * np.float32(sign)
+        weak = np.zeros(self._score.shape, dtype=np.bool_)
+        weak.reshape(-1)[voxels[score >= np.float32(settings.weakest)]] = True
+        image = cc3d.connected_components(weak, connectivity=26).reshape(-1)
+        strong = np.unique(image[voxels[score >= np.float32(settings.threshold)]])
+        # The first voxel of a component in C order is never in a cavity.
+        _, first = np.unique(labels, return_index=True)
+        return bool(np.all(np.isin(image[voxels[first]], strong)))
 
     def _apart(self, masks: dict[int, BoolArray]) -> dict[int, BoolArray]:
         """Stage 6, bool on the box."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ EXCESSES = (
     *(0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0),
     *(2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0),
 )
+NO_SCAN = "false-alarm table: no healthy scan was given; at least one is needed"
 SIGNS = ("bright", "dark", "both")
 
 
@@ -120,9 +121,26 @@ def count_components(
         if progress is not None:
             progress(n_scans)
     if n_scans == 0:
-        raise AnomalyDetectError("false-alarm table: no healthy scan was given; at least one is needed")
+        raise AnomalyDetectError(NO_SCAN)
     return HealthyComponents(
         thresholds, openings_mm, VOLUMES_MM3, EXCESSES, n_scans, peaks=peaks, means=means, squares=squares
+    )
+
+
+def pooled(parts: Iterable[HealthyComponents]) -> HealthyComponents:
+    """The components of several sets of scans together; the axes are those of the first.
+
+    Raises `AnomalyDetectError` when there is no set.
+    """
+    every = list(parts)
+    if not every:
+        raise AnomalyDetectError(NO_SCAN)
+    return replace(
+        every[0],
+        n_scans=sum(one.n_scans for one in every),
+        peaks=np.sum([one.peaks for one in every], axis=0),
+        means=np.sum([one.means for one in every], axis=0),
+        squares=np.sum([one.squares for one in every], axis=0),
     )
 
 
