@@ -152,7 +152,10 @@ def findings(
     brain_mask: Annotated[
         Path | None, typer.Option(help="Where to look; else where the score is not 0.")
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Least |score|.")] = 3.5,
+    threshold: Annotated[
+        float | None, typer.Option(help="Least |score|, else 3.5; for percentile the percentage, else 99.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="fixed, percentile, otsu or yen.")] = "fixed",
     hysteresis: Annotated[float | None, typer.Option(help="Weaker threshold of the borders.")] = None,
     sign: Annotated[str, typer.Option(help="bright, dark or both.")] = "both",
     open_mm: Annotated[float, typer.Option(help="Radius of the opening, mm.")] = 0.0,
@@ -162,21 +165,23 @@ def findings(
 ) -> None:
     """Findings from a score map alone: mask.nii.gz and findings.csv."""
     from AnomalyDetectLib.findings.settings import FindingsSettings
+    from AnomalyDetectLib.findings.thresholds import ThresholdChoice, method_of_score
     from AnomalyDetectLib.report.write_case import write_findings_of_score
 
     def work() -> None:
+        value = threshold if threshold is not None else 99.0 if method == "percentile" else 3.5
+        choice = ThresholdChoice(method_of_score(method, hysteresis), value, weak=hysteresis)
         settings = FindingsSettings(
-            threshold=threshold,
-            hysteresis=hysteresis,
             sign=sign,  # type: ignore[arg-type]  # checked there
             open_mm=open_mm,
             close_mm=close_mm,
             grow_mm=grow_mm,
             min_volume_mm3=min_volume_mm3,
         )
-        found = write_findings_of_score(score, brain_mask, settings, to)
+        found = write_findings_of_score(score, brain_mask, choice, settings, to)
         rows = [dataclasses.asdict(row) for row in found.table]
-        out.print(findings_table(rows, settings.threshold, None))
+        out.print(choice.method.meaning, highlight=False)
+        out.print(findings_table(rows, found.settings.threshold, None))
 
     _guard(work)
 
@@ -287,11 +292,14 @@ def benchmark(
         "runs/benchmark"
     ),
     limit: Annotated[int | None, typer.Option(help="Use only so many scans of each set.")] = None,
+    model: Annotated[
+        str, typer.Option(help="For findings with --data: whose false alarms are counted.")
+    ] = "auto",
 ) -> None:
     """Measure the product and print the figures that the cards quote."""
     from AnomalyDetectLib.evaluation.benchmarks import run_benchmark
 
-    _guard(lambda: run_benchmark(name, data, to, limit, out))
+    _guard(lambda: run_benchmark(name, data, to, limit, out, model))
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from AnomalyDetectLib.cli import app
+from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.io.write import RESULT_FILES, write_nifti
 from AnomalyDetectLib.resources import resource
 from AnomalyDetectLib.volume import Grid, Volume, resample
@@ -157,6 +158,71 @@ def test_a_score_map_of_another_tool_becomes_findings(results: Path, tmp_path: P
     outcome = runner.invoke(app, args)
     assert outcome.exit_code == 0, outcome.output
     assert {path.name for path in (tmp_path / "score").iterdir()} == {"mask.nii.gz", "findings.csv"}
+
+
+@pytest.fixture
+def two_balls(tmp_path: Path) -> Path:
+    """A folder with a score map of faint noise and two balls of z 6, and a mask that holds one of them."""
+    i, j, k = np.ogrid[:30, :30, :30]
+    score = np.random.default_rng(1).normal(0, 0.3, (30, 30, 30)).astype(np.float32)
+    mask = np.zeros(score.shape, np.float32)
+    mask[:15] = 1
+    for centre in (8, 22):
+        score[(i - centre) ** 2 + (j - 15) ** 2 + (k - 15) ** 2 <= 16] = 6
+    grid = Grid((30, 30, 30), np.eye(4))
+    write_nifti(score, grid, tmp_path / "tool.nii.gz")
+    write_nifti(mask, grid, tmp_path / "brain.nii.gz")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("method", "meaning"),
+    [
+        ([], "standard deviations from healthy"),
+        (["--hysteresis", "2"], "strong core"),
+        (["--method", "otsu"], "Otsu 1979"),
+        (["--method", "yen"], "Yen 1995"),
+        (["--method", "percentile"], "percentage of the brain"),
+    ],
+)
+def test_every_method_finds_the_balls_of_a_score_map_and_says_what_it_means(
+    two_balls: Path, method: list[str], meaning: str
+) -> None:
+    args = ["findings", str(two_balls / "tool.nii.gz"), "--out", str(two_balls / "out"), *method]
+    outcome = runner.invoke(app, args)
+    assert outcome.exit_code == 0, outcome.output
+    assert meaning in outcome.output
+    labelmap = read_volume(two_balls / "out" / "tool" / "mask.nii.gz").array
+    assert labelmap[8, 15, 15] > 0
+    assert labelmap[22, 15, 15] > 0
+    assert (labelmap == 0).any()
+
+
+def test_findings_stay_inside_the_brain_mask(two_balls: Path) -> None:
+    args = ["findings", str(two_balls / "tool.nii.gz"), "--out", str(two_balls / "out")]
+    outcome = runner.invoke(app, [*args, "--brain-mask", str(two_balls / "brain.nii.gz")])
+    assert outcome.exit_code == 0, outcome.output
+    labelmap = read_volume(two_balls / "out" / "tool" / "mask.nii.gz").array
+    assert labelmap[8, 15, 15] == 1
+    assert not labelmap[15:].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "best"], "fixed, percentile, otsu, yen"),
+        (["--method", "percentile", "--threshold", "101"], "0 to 100 %"),
+        (["--method", "otsu", "--hysteresis", "2"], "has no weak threshold"),
+        (["--hysteresis", "5"], "0.01 to 3.5 z"),
+        (["--min-volume-mm3", "1e6"], "more than the brain"),
+    ],
+)
+def test_a_bad_choice_for_a_score_map_is_one_line(two_balls: Path, options: list[str], message: str) -> None:
+    args = ["findings", str(two_balls / "tool.nii.gz"), "--out", str(two_balls / "out"), *options]
+    outcome = runner.invoke(app, args)
+    assert outcome.exit_code == 2
+    assert message in " ".join(outcome.output.split())
+    assert not (two_balls / "out" / "tool").exists()
 
 
 def test_a_bad_setting_names_the_allowed_range(results: Path, tmp_path: Path) -> None:

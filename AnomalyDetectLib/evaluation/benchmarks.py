@@ -11,14 +11,25 @@ from AnomalyDetectLib.errors import AnomalyDetectError
 WITH_DATA = ("detection", "preparation", "road")
 
 
-def run_benchmark(name: str, data: Path | None, out: Path, limit: int | None, console: Console) -> None:
-    """Run one benchmark. Raises `AnomalyDetectError` for an unknown name or a missing data folder."""
-    if name in WITH_DATA and (data is None or not data.is_dir()):
+def run_benchmark(
+    name: str, data: Path | None, out: Path, limit: int | None, console: Console, model: str = "auto"
+) -> None:
+    """Run one benchmark. Raises `AnomalyDetectError` for an unknown name or a missing data folder.
+
+    findings: without data how long a slider step takes, with data whether a model's false alarms are as
+    expected.
+    """
+    if (name in WITH_DATA or data is not None) and (data is None or not data.is_dir()):
         raise AnomalyDetectError(f"benchmark {name}: give the folder of the development data with --data")
+    if name == "findings" and data is not None:
+        from AnomalyDetectLib.evaluation import false_alarms_benchmark
+
+        false_alarms_benchmark.run(data, out, model, limit, console)
+        return
     if name == "findings":
         from AnomalyDetectLib.evaluation import findings_benchmark
 
-        findings_benchmark.run(out)
+        findings_benchmark.run(out, console=console)
         return
     assert data is not None or name not in WITH_DATA
     if name == "detection":

@@ -97,6 +97,22 @@ class ThresholdChoice:
         return self.value
 
 
+def method_of_score(name: str, weak: float | None) -> Method:
+    """The method of this name for a map without a calibration; hysteresis where a fixed one has a weak
+    border.
+
+    Raises `FindingsSettingsError` for another name, and for a weak threshold beside a method without one.
+    """
+    allowed = [Method.FIXED.value, Method.PERCENTILE.value, Method.OTSU.value, Method.YEN.value]
+    if name not in allowed:
+        raise FindingsSettingsError(f"method: {name!r} is not allowed; choose one of {', '.join(allowed)}")
+    if weak is None:
+        return Method(name)
+    if name != Method.FIXED.value:
+        raise FindingsSettingsError(f"hysteresis: method {name} has no weak threshold; leave it or use fixed")
+    return Method.HYSTERESIS
+
+
 def percentile_threshold(maps: AnomalyMaps, settings: FindingsSettings, percentile: float) -> float:
     """The |z| that `percentile` % of the brain's voxels of the settings' sign stay below."""
     if not 0 <= percentile <= 100:

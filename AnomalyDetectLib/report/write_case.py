@@ -10,6 +10,7 @@ import numpy as np
 from AnomalyDetectLib.findings.engine import FindingsEngine
 from AnomalyDetectLib.findings.findings import Findings
 from AnomalyDetectLib.findings.settings import FindingsSettings
+from AnomalyDetectLib.findings.thresholds import ThresholdChoice
 from AnomalyDetectLib.io.read import case_name, read_mask, read_volume
 from AnomalyDetectLib.io.write import results_folder, write_nifti
 from AnomalyDetectLib.pipeline import Detection
@@ -74,17 +75,17 @@ def write_case(detection: Detection, out: Path, case: str, source: str, note: st
 
 
 def write_findings_of_score(
-    score: Path, brain_mask: Path | None, settings: FindingsSettings, out: Path
+    score: Path, brain_mask: Path | None, choice: ThresholdChoice, settings: FindingsSettings, out: Path
 ) -> Findings:
     """Findings of a score map of any tool, written as mask.nii.gz and findings.csv into `out`/<map's name>/.
 
+    choice: of the threshold. settings: all else.
     Raises `VolumeError` for a map or mask that can't be read, `FindingsSettingsError`, `OutputError`.
     """
     volume = read_volume(score)
     mask = None if brain_mask is None else read_mask(brain_mask, volume.grid)
-    found = FindingsEngine(AnomalyMaps.from_score(volume.array, brain=mask, affine=volume.affine)).at(
-        settings
-    )
+    maps = AnomalyMaps.from_score(volume.array, brain=mask, affine=volume.affine)
+    found = FindingsEngine(maps).at(choice.applied(settings, maps))
     with results_folder(out, case_name(score)) as folder:
         write_nifti(found.labelmap, volume.grid, folder / "mask.nii.gz")
         write_findings_csv(found.table, folder / "findings.csv")
