@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from AnomalyDetectLib.resources import PACKAGE
 from AnomalyDetectLib.worker_client import worker_environment
 
 REQUESTER = "AnomalyDetect"
+OLDEST_PYTHON = (3, 10)
 TORCH = "torch>=2.2"
 # Slicer is built with these: another version of them breaks it. They are checked, and never installed.
 PROTECTED = ("numpy>=1.26", "SimpleITK>=2.3")
@@ -75,13 +77,15 @@ class Plan:
     """What is missing for a run.
 
     torch: None when it is there. packages, models: missing or damaged. obstacles: what can't be installed
-    from here, one line each with the remedy. folder: where packages go. free_megabytes: there.
+    from here, one line each with the remedy. hints: what works but could be better. folder: where packages
+    go. free_megabytes: there.
     """
 
     torch: Part | None
     packages: tuple[Part, ...]
     models: tuple[Part, ...]
     obstacles: tuple[str, ...]
+    hints: tuple[str, ...]
     folder: Path
     free_megabytes: float
 
@@ -103,8 +107,8 @@ class Plan:
     def text(self) -> str:
         """What is missing, its size and where it goes, for the question to the user."""
         if self.complete:
-            return "Everything that is needed is there."
-        lines = list(self.obstacles)
+            return "\n".join(["Everything that is needed is there.", *self.hints])
+        lines = [*self.obstacles, *self.hints]
         for part in self.parts:
             size = TORCH_SIZE if part is self.torch else f"{part.megabytes:.0f} MB"
             lines.append(f"{part.name}: {part.reason} ({size})")
@@ -150,6 +154,9 @@ def examine(installed: Installed | None = None, models: Path | None = None) -> P
         for needed in PROTECTED
         if (reason := shortage(needed, known))
     ]
+    if sys.version_info < OLDEST_PYTHON:
+        wanted = ".".join(map(str, OLDEST_PYTHON))
+        obstacles.append(f"Python {sys.version.split()[0]} is older than {wanted}: install a newer Slicer")
     torch = shortage(TORCH, known)
     return Plan(
         torch=Part("PyTorch", torch, TORCH_MEGABYTES, TORCH) if torch else None,
@@ -160,6 +167,7 @@ def examine(installed: Installed | None = None, models: Path | None = None) -> P
         ),
         models=damaged_models(models or models_folder()),
         obstacles=tuple(obstacles),
+        hints=torch_hints(known),
         folder=folder,
         free_megabytes=shutil.disk_usage(existing(folder)).free / 1e6,
     )
@@ -189,13 +197,27 @@ def install(
     if not ask(plan.text()):
         return Outcome(cancelled=True)
     with unchanged(installed or installed_version) as constraints, installation_errors():
-        if plan.torch is not None and by.torch is not None:
-            version = plan.torch.requirement[len("torch") :]
-            if by.torch(version) is None:
-                return Outcome(cancelled=True)
+        if (
+            plan.torch is not None
+            and by.torch is not None
+            and install_torch(plan.torch.requirement[len("torch") :], by.torch) is None
+        ):
+            return Outcome(cancelled=True)
         if plan.packages and not install_packages(plan, by, constraints):
             return Outcome(cancelled=True)
     return finished(plan, installed)
+
+
+def install_torch(version: str, installer: Callable[[str], Any]) -> Any:
+    """Let the PyTorch extension install PyTorch; None when the user declined there."""
+    try:
+        return installer(version)
+    except (subprocess.CalledProcessError, OSError):
+        raise
+    except Exception as error:  # the extension has errors of its own
+        raise PreflightError(
+            f"PyTorch could not be installed: {error}; try it in the module PyTorch Utils, which says more"
+        ) from error
 
 
 def install_packages(plan: Plan, by: Installers, constraints: Path) -> bool:
@@ -317,6 +339,17 @@ def installation_errors() -> Iterator[None]:
         ) from error
     except OSError as error:
         raise PreflightError(f"could not install: {error}; check the network and the disk") from error
+
+
+def torch_hints(installed: Installed) -> tuple[str, ...]:
+    """Whether the PyTorch that is there leaves a GPU idle."""
+    version = installed("torch") or ""
+    if "+cpu" in version and shutil.which("nvidia-smi"):
+        return (
+            f"PyTorch {version} can't use the NVIDIA GPU of this computer; the module PyTorch Utils installs "
+            "the version that can",
+        )
+    return ()
 
 
 def damaged_models(folder: Path) -> tuple[Part, ...]:

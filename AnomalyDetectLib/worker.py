@@ -10,13 +10,13 @@ A request is one line on standard input; every answer is one line on standard ou
     {"type": "check", "id", "input", "brain_mask", "modality", "model", "age"}
         does the scan fit the model?
     {"type": "devices", "id"}
-        where can models run?
+        where can models run? Loads torch: asked early, it makes the first detection seconds faster
     {"type": "shutdown"}
 
     {"type": "ready"}
         once, before all else
     {"type": "progress", "id", "stage", "fraction", "seconds"}
-        fraction: 0-1. seconds: since the request was begun. stage: read, prepare, rebuild, score, find, write
+        fraction: 0-1. seconds: since the request was begun. stage: see `BEHIND`
     {"type": "done", "id", "folder", "files", "report", "seconds"}
         files: path by name, see `FILES`. report: what report.json holds
     {"type": "fit", "id", "verdict", "reasons", "modality", "model", "brain_ml", "seconds"}
@@ -60,8 +60,16 @@ FILES = {
 }
 # Codes of the atlas: the viewer names findings with them while a slider moves. Not there without alignment.
 REGIONS = "regions.nii.gz"
-# Where the stages outside the pipeline stand in the whole: measured at 1 mm on two cores.
-READ, ROAD_BEGINS, ROAD_ENDS = 0.0, 0.05, 0.9
+# The share of the whole that lies behind when a stage begins: measured at 1 mm on two cores.
+BEHIND = {
+    "load": 0.0,
+    "read": 0.02,
+    "prepare": 0.05,
+    "rebuild": 0.5,
+    "score": 0.65,
+    "find": 0.75,
+    "write": 0.88,
+}
 # What is left of the time to stop by itself, once nobody listens any more.
 GRACE_SECONDS = 5.0
 PARENT_WATCH_SECONDS = 1.0
@@ -115,43 +123,44 @@ class Worker:
             send({"type": "error", "message": message, "details": details})
 
     def _detect(self, request: Request, send: Send) -> None:
+        began = time.perf_counter()
+
+        def progress(stage: str) -> None:
+            if stage in BEHIND:
+                seconds = round(time.perf_counter() - began, 2)
+                send({"type": "progress", "stage": stage, "fraction": BEHIND[stage], "seconds": seconds})
+
+        progress("load")  # the first time, torch alone takes seconds
         from AnomalyDetectLib import pipeline
         from AnomalyDetectLib.io.read import case_name
         from AnomalyDetectLib.io.write import write_nifti
         from AnomalyDetectLib.report.write_case import write_case
 
-        began = time.perf_counter()
-
-        def progress(stage: str, fraction: float) -> None:
-            seconds = round(time.perf_counter() - began, 2)
-            send({"type": "progress", "stage": stage, "fraction": round(fraction, 3), "seconds": seconds})
-
-        def road(stage: str, share: float) -> None:
-            if stage != "done":
-                progress(stage, ROAD_BEGINS + share * (ROAD_ENDS - ROAD_BEGINS))
-
         source, out = Path(needed(request, "input")), Path(needed(request, "out"))
         false_alarms = float(request.get("false_alarms") or 1.0)
         case = str(request.get("case") or case_name(source))
-        progress("read", READ)
+        network = self._head_network()
+        progress("read")
         volume, mask = read(request)
         detection = pipeline.detect(
             volume,
-            self._head_network(),
+            network,
             lambda contrast: self._detector(request, contrast),
             brain_mask=mask,
             expected_false_alarms=false_alarms,
             age=request.get("age"),
-            progress=road,
+            progress=lambda stage, _: progress(stage),
             cancelled=self._stopping.is_set,
         )
         if self._stopping.is_set():
             raise Cancelled(f"{case}: stopped before write")
-        progress("write", ROAD_ENDS)
+        progress("write")
         report = write_case(detection, out, case, str(source))
         folder = out / case
         if detection.maps.region is not None:
-            write_nifti(detection.maps.region, detection.volume.grid, folder / REGIONS)
+            beside = folder / f".{REGIONS}"
+            write_nifti(detection.maps.region, detection.volume.grid, beside)
+            beside.replace(folder / REGIONS)
         send(
             {
                 "type": "done",

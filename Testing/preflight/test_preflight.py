@@ -170,6 +170,31 @@ def test_what_is_still_missing_afterwards_is_named(plan: Plan, site: Site) -> No
         install(plan, Installers(torch_into(site), lambda *_, **__: None), yes, site.get)
 
 
+def test_an_error_of_the_pytorch_extension_is_one_line_with_the_next_step(plan: Plan, site: Site) -> None:
+    def fail(_: str) -> None:
+        raise ValueError("no wheel for this driver")
+
+    with pytest.raises(PreflightError, match=r"no wheel for this driver; try it in the module PyTorch Utils"):
+        install(plan, Installers(fail, pip(site)), yes, site.get)
+
+
+def test_a_pytorch_that_leaves_the_gpu_idle_is_mentioned(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site["torch"] = "2.9.0+cpu"
+    monkeypatch.setattr(preflight.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert "can't use the NVIDIA GPU" in examine(site.get).text()
+    site["torch"] = "2.9.0+cu126"
+    assert "GPU of this computer" not in examine(site.get).text()
+
+
+def test_a_slicer_with_an_old_python_is_told_to_be_updated(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "OLDEST_PYTHON", (99, 0))
+    plan = examine(site.get)
+    with pytest.raises(PreflightError, match=r"is older than 99\.0: install a newer Slicer"):
+        install(plan, Installers(torch_into(site), pip(site)), yes, site.get)
+
+
 def test_an_old_numpy_is_never_upgraded_but_a_newer_slicer_asked_for(site: Site) -> None:
     site["numpy"] = "1.20.1"
     plan = examine(site.get)

@@ -26,7 +26,7 @@ from AnomalyDetectLib.volume import Grid, Volume, resample
 from AnomalyDetectLib.worker import Worker, listen, memory_message
 from AnomalyDetectLib.worker_client import WorkerClient, worker_command
 
-STAGES = ["read", "prepare", "rebuild", "score", "find", "write"]
+STAGES = ["load", "read", "prepare", "rebuild", "score", "find", "write"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def client() -> Iterator[WorkerClient]:
     client.close()
 
 
-def ask(client: WorkerClient, request: dict, seconds: float = 120.0) -> list[dict]:
+def ask(client: WorkerClient, request: dict, seconds: float = 240.0) -> list[dict]:
     """All answers to one request."""
     client.submit(request)
     found: list[dict] = []
@@ -136,6 +136,19 @@ def test_a_contrast_that_no_model_knows_is_a_refusal_with_the_reason(
 def test_the_devices_are_listed_and_the_cpu_is_the_last(client: WorkerClient) -> None:
     (answer,) = ask(client, {"type": "devices", "id": 1})
     assert answer["devices"][-1]["name"] == "cpu"
+
+
+def test_a_cancelled_detection_leaves_no_results_and_no_process(scan: Path, tmp_path: Path) -> None:
+    own = WorkerClient(worker_command(sys.executable))
+    own.submit({"type": "detect", "id": 1, "input": str(scan), "out": str(tmp_path / "out")})
+    end = time.monotonic() + 240
+    while not any(answer.get("stage") == "prepare" for answer in own.poll()) and time.monotonic() < end:
+        time.sleep(0.01)
+    process = psutil.Process(own._child._process.pid)
+    own.cancel()
+    assert own.poll() == [{"type": "cancelled", "id": 1}]
+    process.wait(10)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
