@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ OWNED = "AnomalyDetect.Role"
 SCORE_LIMIT_Z = 10.0
 # Shown from this share of the largest value on, so that the small differences of normal tissue veil nothing.
 RESIDUAL_SHOWN, UNCERTAINTY_SHOWN = 0.25, 0.35
+ROLES = ("healthy", "residual", "score", "uncertainty", "regions", "segmentation", "labelmap", "brain")
 TITLES = {"score": "score, z", "residual": "residual, scan units", "uncertainty": "uncertainty, z"}
 
 
@@ -54,36 +56,34 @@ class CaseNodes:
 
     def remove(self) -> None:
         """Take the results out of the scene, with their display, storage and colour nodes."""
-        for role in (*TITLES, "healthy", "regions", "segmentation", "labelmap", "brain"):
+        for role in ROLES:
             _remove(getattr(self, role))
 
 
-def add_case(scan: Any, result: Result, brain_surface: Any) -> CaseNodes:
-    """Put a result into the scene beside its scan, under the same transform.
+def add_case(scan: Any, result: Result) -> Generator[None, None, CaseNodes]:
+    """Put a result into the scene beside its scan, under the same transform; a node at each step.
 
-    When anything fails, what was added is removed again.
+    The steps let the event loop turn between nodes. When anything fails, or the generator is closed before
+    its end, what was added is removed again.
     """
-    added: dict[str, Any] = {}
+    added: dict[str, Any] = {"regions": None}
+    complete = False
     try:
-        maps = result.maps
-        for role in ("healthy", "residual", "score", "uncertainty"):
-            added[role] = _volume(scan, role, getattr(maps, role))
-        _show_healthy(added["healthy"], scan)
-        _show_maps(added, result)
-        added["regions"] = None
-        if maps.region is not None:
-            added["regions"] = _volume(scan, "regions", maps.region)
-            added["regions"].SetHideFromEditors(True)
+        for role, array in result.arrays.items():
+            added[role] = _volume(scan, role, array)
+            _show(added[role], role, scan, result)
+            yield
+        empty = np.zeros(result.arrays["score"].shape, np.int32)
+        added["labelmap"] = _volume(scan, "labelmap", empty, "vtkMRMLLabelMapVolumeNode")
+        yield
         added["segmentation"] = _segmentation(scan)
-        added["labelmap"] = _volume(
-            scan, "labelmap", np.zeros(maps.grid.shape, np.int16), "vtkMRMLLabelMapVolumeNode"
-        )
-        added["brain"] = _brain(scan, brain_surface)
-    except Exception:
-        for node in added.values():
-            _remove(node)
-        raise
-    return CaseNodes(scan=scan, **added)
+        added["brain"] = _brain(scan, result.surface)
+        complete = True
+        return CaseNodes(scan=scan, **added)
+    finally:
+        if not complete:
+            for node in added.values():
+                _remove(node)
 
 
 def owned(role: str, scan: Any) -> Any:
@@ -98,9 +98,8 @@ def owned(role: str, scan: Any) -> Any:
 
 def case_in_scene(scan: Any) -> CaseNodes | None:
     """The results of a scan that a loaded scene holds; None when they are not all there."""
-    roles = ("healthy", "residual", "score", "uncertainty", "regions", "segmentation", "labelmap", "brain")
-    found = {role: owned(role, scan) for role in roles}
-    if any(found[role] is None for role in roles if role not in ("regions", "brain")):
+    found = {role: owned(role, scan) for role in ROLES}
+    if any(found[role] is None for role in ROLES if role not in ("regions", "brain")):
         return None
     return CaseNodes(scan=scan, **found)
 
@@ -114,7 +113,7 @@ def _volume(scan: Any, role: str, array: NDArray[Any], kind: str = "vtkMRMLScala
     node = slicer.mrmlScene.AddNewNodeByClass(kind, f"{scan.GetName()} {role}")
     _own(node, role, scan)
     set_affine(node, affine(scan))
-    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array.T))
+    slicer.util.updateVolumeFromArray(node, array)
     node.CreateDefaultDisplayNodes()
     return node
 
@@ -123,6 +122,15 @@ def _own(node: Any, role: str, scan: Any) -> None:
     node.SetAttribute(OWNED, role)
     node.SetNodeReferenceID("AnomalyDetectScan", scan.GetID())
     node.SetAndObserveTransformNodeID(scan.GetTransformNodeID())
+
+
+def _show(node: Any, role: str, scan: Any, result: Result) -> None:
+    if role == "regions":
+        node.SetHideFromEditors(True)
+    elif role == "healthy":
+        _show_healthy(node, scan)
+    else:
+        _show_map(node, role, result)
 
 
 def _show_healthy(healthy: Any, scan: Any) -> None:
@@ -134,32 +142,24 @@ def _show_healthy(healthy: Any, scan: Any) -> None:
         ours.SetAndObserveColorNodeID(theirs.GetColorNodeID())
 
 
-def _show_maps(nodes: dict[str, Any], result: Result) -> None:
-    maps = result.maps
-    residual = _limit(np.abs(maps.residual[maps.brain]))
-    uncertainty = _limit(maps.uncertainty[maps.brain])
-    looks = {
-        "score": (-SCORE_LIMIT_Z, SCORE_LIMIT_Z, diverging(SCORE_LIMIT_Z, result.settings.threshold)),
-        "residual": (-residual, residual, diverging(residual, RESIDUAL_SHOWN * residual)),
-        "uncertainty": (0.0, uncertainty, sequential(uncertainty, UNCERTAINTY_SHOWN * uncertainty)),
-    }
-    for role, (low, high, colours) in looks.items():
-        display = nodes[role].GetDisplayNode()
-        display.SetAndObserveColorNodeID(colour_table(f"AnomalyDetect {role}", colours).GetID())
-        display.SetAutoWindowLevel(False)
-        display.SetWindowLevelMinMax(low, high)
-        display.SetInterpolate(False)
-        legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
-        legend.SetTitleText(TITLES[role])
-        legend.SetLabelFormat("%.3g")
-        legend.SetNumberOfLabels(5)
-        legend.SetSize(0.12, 0.45)
-        legend.SetVisibility(False)
-
-
-def _limit(values: NDArray[np.floating[Any]]) -> float:
-    """The 99.9th percentile: one hot voxel must not make all others pale."""
-    return max(float(np.percentile(values[::7], 99.9)), 1e-3) if values.size else 1.0
+def _show_map(node: Any, role: str, result: Result) -> None:
+    limit = SCORE_LIMIT_Z if role == "score" else result.limits[role]
+    if role == "uncertainty":
+        low, colours = 0.0, sequential(limit, UNCERTAINTY_SHOWN * limit)
+    else:
+        low = -limit
+        colours = diverging(limit, result.settings.threshold if role == "score" else RESIDUAL_SHOWN * limit)
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(colour_table(f"AnomalyDetect {role}", colours).GetID())
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(low, limit)
+    display.SetInterpolate(False)
+    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
+    legend.SetTitleText(TITLES[role])
+    legend.SetLabelFormat("%.3g")
+    legend.SetNumberOfLabels(5)
+    legend.SetSize(0.12, 0.45)
+    legend.SetVisibility(False)
 
 
 def _segmentation(scan: Any) -> Any:
@@ -207,7 +207,6 @@ def _remove(node: Any) -> None:
 
 
 def stored_maps(nodes: CaseNodes) -> dict[str, NDArray[Any]]:
-    """The maps (i,j,k) as the scene holds them, to build the engine again after a scene was loaded."""
-    return {role: np.array(voxels(getattr(nodes, role))) for role in ("healthy", "residual", "score")} | {
-        "uncertainty": np.array(voxels(nodes.uncertainty)),
-    }
+    """Copies of the maps (i,j,k) that the scene holds, to build the engine anew after a scene was loaded."""
+    roles = [role for role in ROLES[:5] if getattr(nodes, role) is not None]
+    return {role: np.ascontiguousarray(voxels(getattr(nodes, role))) for role in roles}

@@ -28,7 +28,9 @@ class Result:
     """One case as the worker left it.
 
     maps: on the scan's grid. engine: built on them. settings: that the worker chose. report: report.json.
-    expected: false alarms in a healthy brain that were asked for, None without calibration.
+    expected: false alarms in a healthy brain that were asked for, None without calibration. arrays: the maps
+    as VTK stores them, (k,j,i). limits: largest value to show of residual and uncertainty. surface:
+    vtkPolyData of the brain's outside, RAS mm.
     """
 
     maps: AnomalyMaps
@@ -36,6 +38,9 @@ class Result:
     settings: FindingsSettings
     report: Mapping[str, Any]
     expected: float | None
+    arrays: Mapping[str, NDArray[Any]]
+    limits: Mapping[str, float]
+    surface: Any
 
 
 def read_result(files: Mapping[str, str], expected: float | None = None) -> Result:
@@ -79,7 +84,20 @@ def built(maps: AnomalyMaps, report: Mapping[str, Any], expected: float | None =
     if table is not None and expected is not None:
         settings = settings.changed(threshold=table.threshold_for(expected, settings))
     engine.at(settings)  # the first slider step finds the stages ready
-    return Result(maps, engine, settings, report, expected)
+    arrays = {name: np.ascontiguousarray(getattr(maps, name).T) for name in MAPS}
+    if maps.region is not None:
+        arrays["regions"] = np.ascontiguousarray(maps.region.T)
+    limits = {
+        "residual": _limit(np.abs(maps.residual[maps.brain])),
+        "uncertainty": _limit(maps.uncertainty[maps.brain]),
+    }
+    surface = brain_surface(maps.brain, maps.grid.affine)
+    return Result(maps, engine, settings, report, expected, arrays, limits, surface)
+
+
+def _limit(values: NDArray[np.floating[Any]]) -> float:
+    """The 99.9th percentile: one hot voxel must not make all others pale."""
+    return max(float(np.percentile(values[::7], 99.9)), 1e-3) if values.size else 1.0
 
 
 def false_alarm_table(model: str) -> FalseAlarmTable | None:

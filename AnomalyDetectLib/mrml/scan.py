@@ -1,17 +1,17 @@
-"""The reader's volume: whether it can be a scan, how its voxels lie, and as a file for the worker."""
+"""The reader's volume: whether it can be a scan, and how its voxels lie.
+
+Transforms above a scan never enter a detection: results lie on the scan's own grid and go under the same
+transform, linear or not, so they stay on the scan whatever moves it.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from AnomalyDetectLib.volume import Volume
 
 FEWEST_VOXELS = 5
 
@@ -68,24 +68,6 @@ def voxels(node: Any) -> NDArray[Any]:
     """The voxels (i,j,k) of a volume node, without a copy."""
     array: NDArray[Any] = np.asarray(slicer.util.arrayFromVolume(node)).T
     return array
-
-
-def volume_of(node: Any) -> Volume:
-    """A copy of a volume node's voxels as the library's `Volume`.
-
-    Transforms above the node don't enter: results lie on the node's own grid and go under the same transform,
-    linear or not, so they stay on the scan whatever moves it.
-    """
-    from AnomalyDetectLib.volume import Volume
-
-    return Volume(np.array(voxels(node), dtype=np.float32), affine(node), None, str(node.GetName()))
-
-
-def write_scan(volume: Volume, path: Path) -> None:
-    """Write a scan for the worker as uncompressed NIfTI. Called beside the event loop: touches no node."""
-    import nibabel as nib
-
-    nib.Nifti1Image(volume.array, volume.affine).to_filename(str(path))
 
 
 def world_point(node: Any, ras_mm: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import types
 from collections.abc import Callable
@@ -147,6 +148,10 @@ def child_widget_variables(widget: Any) -> types.SimpleNamespace:
 
 def install() -> QtWidgets.QApplication:
     """Put `qt`, `ctk` and the qMRML widgets where the module file imports them from."""
+    if sys.version_info < (3, 12):
+        # PySide gives back one reference to None too many at each turn of the event loop; a long test would
+        # see None deleted. Later Pythons don't count them.
+        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
     app = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["AnomalyDetect"])
     if "qt" not in sys.modules:
         sys.modules["qt"], sys.modules["ctk"] = _QtModule("qt"), _WidgetModule("ctk")

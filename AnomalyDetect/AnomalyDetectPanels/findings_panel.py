@@ -1,0 +1,347 @@
+"""Findings: the sliders, the curve, the table, and the reader's decisions."""
+
+import qt
+from slicer.i18n import tr as _
+
+from AnomalyDetectLib.mrml.background import Background
+from AnomalyDetectPanels.curve_plot import draw
+from AnomalyDetectPanels.panel import Panel
+
+# The main slider runs from 0.1 to 10 expected false alarms, evenly on a log scale.
+TICKS, FEWEST, DECADES = 200, 0.1, 2
+SETTLE_MILLISECONDS = 250
+CURVE_MILLISECONDS = 30
+FINE = ("open", "close", "grow", "minimum")
+SIGNS = {"bright": "▲", "dark": "▼"}
+MARKS = {"keep": "✓", "reject": "✗"}
+
+
+def expected_at(tick):
+    """Expected false alarms at a place of the main slider."""
+    return FEWEST * 10 ** (DECADES * tick / TICKS)
+
+
+def tick_of(expected):
+    """The place of the main slider for so many expected false alarms, without leaving it."""
+    from math import log10
+
+    return round(min(max(log10(max(expected, 1e-6) / FEWEST) / DECADES, 0), 1) * TICKS)
+
+
+class FindingsPanel(Panel):
+    """Sliders of the engine, table and keys."""
+
+    ui_file = "AnomalyDetectFindings"
+
+    def __init__(self, shell):
+        super().__init__(shell)
+        self._showing = False
+        self._curves = None
+        self._curve_work = None
+        self._curve_of = None
+        for value, text in (("both", _("both")), ("bright", _("brighter ▲")), ("dark", _("darker ▼"))):
+            self.ui.signSelector.addItem(text, value)
+        self._settle_timer = self._timer(SETTLE_MILLISECONDS, self._settle, single=True)
+        self._curve_timer = self._timer(CURVE_MILLISECONDS, self._fetch_curves)
+        self._make_table()
+        self.ui.falseAlarmsSlider.connect("valueChanged(int)", self._on_false_alarms)
+        self.ui.falseAlarmsSlider.connect("sliderReleased()", self._settle)
+        self.ui.thresholdSlider.connect("valueChanged(double)", self._on_threshold)
+        for name in (*FINE, "uncertainty"):
+            getattr(self.ui, f"{name}Slider").connect("valueChanged(double)", self._on_fine)
+        self.ui.signSelector.connect("currentIndexChanged(int)", self._on_fine)
+        self.ui.fillBox.connect("toggled(bool)", self._on_fine)
+        self.ui.findingsTable.connect("itemSelectionChanged()", self._on_row)
+        for name, slot in (
+            ("previous", lambda: self.step(-1)),
+            ("next", lambda: self.step(1)),
+            ("keep", self.keep),
+            ("reject", self.reject),
+            ("undo", self.undo),
+            ("redo", self.redo),
+        ):
+            getattr(self.ui, f"{name}Button").connect("clicked()", slot)
+
+    def close(self):
+        """Stop the timers."""
+        for timer in (self._settle_timer, self._curve_timer):
+            timer.stop()
+
+    def on_message(self, message):
+        """A case was opened: show its settings and look at its first finding."""
+        if message["type"] == "opened":
+            self.refresh()
+            self.step(1)
+        else:
+            self.refresh()
+
+    def refresh(self):
+        """Sliders, numbers, table and buttons as the session is."""
+        self._showing = True
+        try:
+            self._show_settings()
+            self._show_numbers()
+            self._show_table()
+            self._show_buttons()
+        finally:
+            self._showing = False
+        self._want_curves()
+
+    def settings(self):
+        """The engine's settings as the fine sliders stand, without the threshold's."""
+        from AnomalyDetectLib.findings.settings import FindingsSettings
+
+        limit = self.ui.uncertaintySlider.value
+        return FindingsSettings(
+            threshold=self.case.session.settings.threshold,
+            sign=self.ui.signSelector.itemData(self.ui.signSelector.currentIndex),
+            open_mm=self.ui.openSlider.value,
+            close_mm=self.ui.closeSlider.value,
+            grow_mm=self.ui.growSlider.value,
+            min_volume_mm3=self.ui.minimumSlider.value,
+            fill_holes=bool(self.ui.fillBox.checked),
+            max_uncertainty=None if limit >= self.ui.uncertaintySlider.maximum else limit,
+        )
+
+    def step(self, by):
+        """The next or previous finding, with all views."""
+        table = self.ui.findingsTable
+        if table.rowCount == 0:
+            return
+        row = min(max(table.currentRow() + by, 0), table.rowCount - 1)
+        if row == table.currentRow():
+            self._on_row()
+        else:
+            table.selectRow(row)
+
+    def keep(self):
+        """Keep the chosen finding; on a kept one: take it back."""
+        self._decide("keep")
+
+    def reject(self):
+        """Reject the chosen finding; on a rejected one: take it back."""
+        self._decide("reject")
+
+    def undo(self):
+        """Take the last step back."""
+        if self.case is not None and self.case.can_undo:
+            self._settle_timer.stop()
+            self.case.undo()
+            self._changed()
+
+    def redo(self):
+        """Take the undone step again."""
+        if self.case is not None:
+            self.case.redo()
+            self._changed()
+
+    def chosen(self):
+        """The id of the finding in the selected row, or None."""
+        item = self.ui.findingsTable.item(self.ui.findingsTable.currentRow(), 0)
+        return None if item is None or self.case is None else int(item.text())
+
+    def _timer(self, milliseconds, slot, single=False):
+        timer = qt.QTimer()
+        timer.setInterval(milliseconds)
+        timer.setSingleShot(single)
+        timer.connect("timeout()", slot)
+        return timer
+
+    def _make_table(self):
+        titles = ["#", _("where"), _("ml"), _("peak z"), "q", "±", "✓"]
+        table = self.ui.findingsTable
+        table.setColumnCount(len(titles))
+        table.setHorizontalHeaderLabels(titles)
+        table.verticalHeader().setVisible(False)
+        for column, width in enumerate((30, 150, 45, 50, 50, 25, 25)):
+            table.setColumnWidth(column, width)
+
+    def _on_false_alarms(self, tick):
+        if self._showing or self.case is None:
+            return
+        table = self.case.result.engine.false_alarms
+        if table is not None:
+            settings = self.settings()
+            self._preview(settings.changed(threshold=table.threshold_for(expected_at(tick), settings)))
+
+    def _on_threshold(self, threshold):
+        if not self._showing and self.case is not None:
+            self._preview(self.settings().changed(threshold=threshold))
+
+    def _on_fine(self, _value):
+        if self._showing or self.case is None:
+            return
+        settings, table = self.settings(), self.case.result.engine.false_alarms
+        if table is not None:  # the number of false alarms stays what the reader chose
+            expected = expected_at(self.ui.falseAlarmsSlider.value)
+            settings = settings.changed(threshold=table.threshold_for(expected, settings))
+        self._preview(settings)
+
+    def _preview(self, settings):
+        """Follow the slider; what is out of range is said and changes nothing."""
+        from AnomalyDetectLib.errors import AnomalyDetectError
+
+        try:
+            self.case.preview(settings)
+        except AnomalyDetectError as error:
+            self.shell.say(str(error))
+            return
+        self._showing = True
+        self.ui.thresholdSlider.value = settings.threshold
+        self._show_numbers()
+        self._showing = False
+        self._settle_timer.start()
+
+    def _settle(self):
+        self._settle_timer.stop()
+        if self.case is not None and self.case.nodes.alive:
+            self.case.settle()
+            self._changed()
+
+    def _changed(self):
+        self.shell.save_session()
+        self.refresh()
+
+    def _decide(self, verdict):
+        finding = self.chosen()
+        if finding is None:
+            return
+        if self.case.verdicts.get(finding) == verdict:
+            self.case.reconsider(finding)
+        elif verdict == "keep":
+            self.case.keep(finding)
+        else:
+            self.case.reject(finding)
+        self._changed()
+
+    def _on_row(self):
+        if self._showing or self.case is None:
+            return
+        row = self.ui.findingsTable.currentRow()
+        table = self.case.findings.table
+        if 0 <= row < len(table):
+            self.case.jump(table[row])
+        self._show_buttons()
+
+    def _show_settings(self):
+        if self.case is None:
+            return
+        settings = self.case.session.settings
+        self.choose(self.ui.signSelector, settings.sign)
+        self.ui.thresholdSlider.value = settings.threshold
+        self.ui.openSlider.value = settings.open_mm
+        self.ui.closeSlider.value = settings.close_mm
+        self.ui.growSlider.value = settings.grow_mm
+        self.ui.minimumSlider.value = settings.min_volume_mm3
+        self.ui.fillBox.checked = settings.fill_holes
+        limit = settings.max_uncertainty
+        self.ui.uncertaintySlider.value = self.ui.uncertaintySlider.maximum if limit is None else limit
+        expected = self.case.expected()
+        if expected is not None:
+            self.ui.falseAlarmsSlider.value = tick_of(expected)
+
+    def _show_numbers(self):
+        if self.case is None:
+            self.ui.falseAlarmsLabel.text = ""
+            self.ui.meaningLabel.text = ""
+            self.ui.summaryLabel.text = _("No findings yet: detect anomalies first.")
+            return
+        findings, expected = self.case.findings, self.case.expected()
+        threshold = findings.settings.threshold
+        if expected is None:
+            self.ui.falseAlarmsLabel.text = _("(z ≥ {z:.2f})").format(z=threshold)
+            self.ui.meaningLabel.text = _("This model has no calibration: only the threshold can be set.")
+        else:
+            self.ui.falseAlarmsLabel.text = _("{n:.2g}  (z ≥ {z:.2f})").format(n=expected, z=threshold)
+            text = _("{n:.2g}: in a healthy brain, {n:.2g} findings like these are expected.")
+            caveats = self.case.result.engine.false_alarms.caveats(findings.settings)
+            self.ui.meaningLabel.text = " ".join([text.format(n=expected), *caveats])
+        text = _("{n} findings, {ml:.1f} ml, {hidden} uncertain ones hidden")
+        self.ui.summaryLabel.text = text.format(
+            n=len(findings), ml=findings.total_ml, hidden=findings.n_hidden
+        )
+
+    def _show_table(self):
+        table, chosen = self.ui.findingsTable, self.chosen()
+        rows = () if self.case is None else self.case.findings.table
+        table.setRowCount(len(rows))
+        for place, row in enumerate(rows):
+            verdict = self.case.verdicts.get(row.id)
+            cells = (
+                str(row.id),
+                f"{row.side} {row.location}".strip(),
+                f"{row.volume_ml:.2f}",
+                f"{row.peak_z:.1f}",
+                "" if row.q is None else f"{row.q:.2g}",
+                SIGNS[row.sign],
+                MARKS.get(verdict, ""),
+            )
+            for column, text in enumerate(cells):
+                item = qt.QTableWidgetItem(text)
+                if verdict == "reject":
+                    item.setForeground(qt.QBrush(qt.QColor("gray")))
+                table.setItem(place, column, item)
+            if row.id == chosen:
+                table.selectRow(place)
+
+    def _show_buttons(self):
+        none = _("there are no findings") if self.ui.findingsTable.rowCount == 0 else ""
+        unchosen = none or ("" if self.chosen() is not None else _("choose a finding in the table"))
+        nothing = "" if self.case is not None and self.case.can_undo else _("there is no step to take back")
+        undone = self.case is not None and self.case.session.can_redo
+        for button, why_not, tip in (
+            (self.ui.previousButton, none, _("Shows the previous finding (P).")),
+            (self.ui.nextButton, none, _("Shows the next finding (N).")),
+            (self.ui.keepButton, unchosen, _("Keeps the chosen finding (K).")),
+            (self.ui.rejectButton, unchosen, _("Rejects the chosen finding; it is hidden (R).")),
+            (self.ui.undoButton, nothing, _("Takes the last step back, whatever it was (Ctrl+Z).")),
+            (
+                self.ui.redoButton,
+                "" if undone else _("no step was undone"),
+                _("Takes it again (Ctrl+Shift+Z)."),
+            ),
+        ):
+            self.enable(button, why_not, tip)
+        usable = self.case is not None
+        calibrated = usable and self.case.result.engine.false_alarms is not None
+        why_not = _("detect anomalies first") if not usable else _("this model has no calibration")
+        tip = _("How many findings a healthy brain would show on average: fewer to the left.")
+        self.enable(self.ui.falseAlarmsSlider, "" if calibrated else why_not, tip)
+
+    def _want_curves(self):
+        """Compute the curve beside the event loop, when the fine settings have changed."""
+        if self.case is None:
+            self.ui.curveLabel.clear()
+            self._curve_of = None
+            return
+        from dataclasses import replace
+
+        settings = self.case.session.settings
+        wanted = (id(self.case), replace(settings, threshold=1.0, hysteresis=None))
+        if wanted == self._curve_of:
+            self._draw()
+        elif self._curve_work is None:
+            engine = self.case.result.engine.fork()
+
+            def work():
+                from AnomalyDetectLib.findings.curves import curves, default_thresholds
+
+                return curves(engine, settings, default_thresholds(engine)[::2])
+
+            self._curve_of, self._curves = wanted, None
+            self._curve_work = Background(work)
+            self._curve_timer.start()
+
+    def _fetch_curves(self):
+        if self._curve_work is None or not self._curve_work.done(0.01):
+            return
+        self._curve_timer.stop()
+        work, self._curve_work = self._curve_work, None
+        self._curves = work.result()
+        self._draw()
+        self._want_curves()
+
+    def _draw(self):
+        if self._curves is not None and self.case is not None:
+            threshold = self.case.session.settings.threshold
+            self.ui.curveLabel.setPixmap(draw(self._curves, threshold))

@@ -1,0 +1,78 @@
+"""Scan: which volume, and whether it fits."""
+
+from slicer.i18n import tr as _
+
+from AnomalyDetectLib.mrml.scan import describe, why_not_a_mask, why_not_a_scan
+from AnomalyDetectPanels.panel import Panel
+
+SEQUENCES = ("auto", "T1", "T2", "FLAIR", "PD", "CT")
+# Green, amber, red of the Okabe-Ito palette: told apart by every common colour vision.
+COLOURS = {"ok": "#009E73", "warn": "#E69F00", "refuse": "#D55E00", "unknown": "#888888"}
+
+
+class ScanPanel(Panel):
+    """Volume, brain mask, sequence, and the line that says whether the scan fits the model."""
+
+    ui_file = "AnomalyDetectScan"
+
+    def __init__(self, shell):
+        super().__init__(shell)
+        self._fit = {}
+        for selector in (self.ui.inputSelector, self.ui.maskSelector):
+            selector.setMRMLScene(shell.scene)
+        for sequence in SEQUENCES:
+            self.ui.sequenceSelector.addItem(_("auto") if sequence == "auto" else sequence, sequence)
+        self.ui.sequenceSelector.connect("currentIndexChanged(int)", self._on_sequence)
+        self.ui.checkButton.connect("clicked()", self._on_check)
+        self.ui.sampleButton.connect("clicked()", shell.load_sample)
+
+    def why_not(self):
+        """Why there is nothing to detect in; "" when there is."""
+        if self.parameters is None:
+            return _("no scene is open")
+        scan, mask = self.parameters.inputVolume, self.parameters.brainMask
+        return why_not_a_scan(scan) or why_not_a_mask(mask, scan)
+
+    def refresh(self):
+        """The scan-fit line."""
+        if self.parameters is None:
+            return
+        self.choose(self.ui.sequenceSelector, self.parameters.sequence)
+        scan = self.parameters.inputVolume
+        self.enable(
+            self.ui.checkButton,
+            self.why_not() or self.shell.why_busy(),
+            _("Finds the brain and says whether the scan fits the model, without looking for anomalies."),
+        )
+        reason = self.why_not()
+        if reason:
+            self._show("refuse" if scan is not None else "unknown", reason)
+            return
+        fit = self._fit.get(scan.GetID(), {})
+        words = {"ok": _("fits"), "warn": _("fits with doubts"), "refuse": _("does not fit")}
+        verdict = fit.get("verdict", "unknown")
+        parts = [words.get(verdict, _("not checked yet")), fit.get("modality", ""), describe(scan)]
+        self._show(verdict, " · ".join(part for part in parts if part), fit.get("reasons", ()))
+
+    def on_message(self, message):
+        """The gate's verdict comes from a check or with the results."""
+        if message["type"] == "fit":
+            self._fit[self.logic.checked_scan_id] = message
+        elif message["type"] == "opened" and self.case is not None:
+            report = self.case.result.report
+            self._fit[self.case.nodes.scan.GetID()] = {
+                **report.get("fit", {}),
+                "modality": report.get("modality", ""),
+            }
+        self.refresh()
+
+    def _show(self, verdict, text, reasons=()):
+        self.ui.fitDot.styleSheet = f"color: {COLOURS[verdict]}"
+        self.ui.fitLabel.text = "\n".join([text, *reasons])
+
+    def _on_sequence(self, index):
+        if self.parameters is not None:
+            self.parameters.sequence = self.ui.sequenceSelector.itemData(index)
+
+    def _on_check(self):
+        self.shell.check()
