@@ -72,6 +72,8 @@ def test_what_no_translator_could_see_is_found(line: str, message: str) -> None:
         'button.text = "▲"',
         'label.text = f"{z:.1f}"',
         'label.text = ""',
+        'self.parent.contributors = ["Ada Lovelace (London)"]',
+        'class ATest(ModuleTest):\n    def run(self):\n        self.delayDisplay("Test passed")',
         'combo.addItem(_("score"), "score")',
         'logging.info("the worker has started")',
         '"""A docstring of the module."""',

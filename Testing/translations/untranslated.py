@@ -1,8 +1,8 @@
 """Find strings that a user sees and a translator doesn't: literals outside `_()` and f-strings inside it.
 
 A literal is shown when it is given to a widget (a property such as `toolTip`, a call such as `setText`), and
-it is taken for shown when it reads like words: two in a row. Left out are docstrings, log messages, keys and
-annotations. A line with the comment NOT_SHOWN is believed.
+it is taken for shown when it reads like words: two in a row. Left out are docstrings, log messages, keys,
+annotations, names of contributors and test classes. A line with the comment NOT_SHOWN is believed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ CALLS = {
 }  # fmt: skip
 # Calls whose first argument alone is shown: the second is the entry's data.
 FIRST_ALONE = ("addItem",)
+NAMES = ("contributors",)
 LOGGERS = {"logging", "logger", "log"}
 WORDS = re.compile(r"[^\W\d_]{2,}[,.:;!?]? [^\W\d_]{2,}")
 LETTERS = re.compile(r"[^\W\d_]{2,}")
@@ -78,7 +79,13 @@ class _Search(ast.NodeVisitor):
                 self._report_shown(argument)
         self.generic_visit(node)
 
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        if not any(_name(base).endswith("Test") for base in node.bases):  # a developer reads these
+            self.generic_visit(node)
+
     def visit_Assign(self, node: ast.Assign) -> None:
+        if any(isinstance(target, ast.Attribute) and target.attr in NAMES for target in node.targets):
+            return
         if any(isinstance(target, ast.Attribute) and target.attr in PROPERTIES for target in node.targets):
             self._report_shown(node.value)
         self.generic_visit(node)
