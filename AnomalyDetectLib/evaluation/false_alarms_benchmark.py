@@ -81,14 +81,15 @@ class Power:
 
     lesions: simulated. found: share that a finding covers by a tenth. significant: share that such a finding
     of q <= .05 covers. healthy_findings: in the same scans without lesions; healthy_significant: the share of
-    them of q <= .05; alarmed_scans: the share of these scans with at least one. false_discoveries: share of
-    the findings of q <= .05 in the scans with lesions that touch none.
+    them of q <= .05; alarmed_scans: the share of these scans with at least one. discoveries: findings of
+    q <= .05 in the scans with lesions; false_discoveries: the share of them that touch no lesion.
     """
 
     expected: float
     lesions: int
     found: float
     significant: float
+    discoveries: int
     healthy_findings: int
     healthy_significant: float
     alarmed_scans: float
@@ -252,6 +253,7 @@ def _summary(expected: float, rows: Sequence[_Judged]) -> Power:
         lesions=total["lesions"],
         found=total["found"] / max(total["lesions"], 1),
         significant=total["significant"] / max(total["lesions"], 1),
+        discoveries=total["discoveries"],
         healthy_findings=total["healthy_findings"],
         healthy_significant=total["healthy_significant"] / max(total["healthy_findings"], 1),
         alarmed_scans=float(np.mean([row.healthy_significant > 0 for row in rows])),
@@ -304,25 +306,25 @@ def _tables(result: dict[str, Any]) -> list[Table]:
     shares = Table("settings", "expected", "observed", "inside", title=title)
     for row in result["share of splits inside"]:
         shares.add_row(
-            row["settings"], f"{row['expected']:g}", f"{row['observed']:.2f}", f"{100 * row['inside']:.0f} %"
+            row["settings"], f"{row['expected']:g}", f"{row['observed']:.2f}", f"{row['inside']:.0%}"
         )
     tables.append(shares)
     for way, rows in result["transfer"].items():
         tables.append(_count_table(f"Calibrated on one scanner, counted on another: {way}", rows))
     title = f"Simulated lesions, and the same scans without: q <= {LEVEL:g}"
-    columns = ("expected", "lesions", "found", "found, low q", "healthy findings", "of low q")
-    strong = Table(*columns, "scans alarmed", "false discoveries", title=title)
+    columns = ("expected", "lesions", "found", "by low q", "low q", "false", "healthy findings", "low q")
+    strong = Table(*columns, "scans alarmed", title=title)
     for row in result["power"]:
-        shares_of = [
-            f"{100 * row[name]:.0f} %"
-            for name in ("found", "significant", "healthy_significant", "alarmed_scans", "false_discoveries")
-        ]
         strong.add_row(
             f"{row['expected']:g}",
             str(row["lesions"]),
-            *shares_of[:2],
+            f"{row['found']:.0%}",
+            f"{row['significant']:.0%}",
+            str(row["discoveries"]),
+            f"{row['false_discoveries']:.0%}",
             str(row["healthy_findings"]),
-            *shares_of[2:],
+            f"{row['healthy_significant']:.1%}",
+            f"{row['alarmed_scans']:.0%}",
         )
     return [*tables, strong]
 

@@ -199,14 +199,23 @@ class FalseAlarmTable:
 
     @cached_property
     def _log_expected(self) -> FloatColumn:
-        """Log of the mean count (3, o, t, v), completed by the trends where components are few."""
-        counts = self.components.exceedances()
-        log_mean = np.log(np.maximum(counts, 1) / self.n_scans)
+        """Log of the count to be expected (3, o, t, v), completed by the trends where components are few.
+
+        Not the mean of the calibration scans itself: a threshold chosen where they happen to show few
+        findings shows more in new scans. To second order these have more by the squared relative error of the
+        mean, (1 / μ + s²) / m in m scans; for Poisson counts k that is (k + 1) / m instead of k / m.
+        """
+        counts, m = self.components.exceedances(), self.n_scans
+        log_mean = np.log(np.maximum(counts, 1) / m)
         thresholds = np.asarray(self.components.thresholds)
         # The first size bin starts at 0; its stand-in on the log axis only has to come before the next.
         log_volumes = _log_volumes(self.components.volumes_mm3)
         for cell in np.ndindex(counts.shape[:2]):
             log_mean[cell] = _completed(log_mean[cell], counts[cell], thresholds, log_volumes)
+        # A trend is as sure as the last counts that it goes on from.
+        of_mean = np.minimum(np.exp(-log_mean) / m, 1 / RELIABLE_COUNT)
+        log_mean += np.log1p(of_mean + self._overdispersion / m)
+        log_mean = np.minimum.accumulate(log_mean, axis=3)
         log_mean[2] = np.maximum(log_mean[2], log_mean[:2].max(axis=0))  # trends may cross, sums may not
         return log_mean
 
@@ -238,7 +247,8 @@ class FalseAlarmTable:
         log_volume = math.log(max(volume_mm3, 1e-9))
         volume, weight_v = _between(log_volume, _log_volumes(axes.volumes_mm3))
         upper = min(volume + 1, len(axes.volumes_mm3) - 1)
-        line = (1 - weight_v) * at_sign[opening, :, volume] + weight_v * at_sign[opening, :, upper]
+        line = at_sign[opening, :, volume]
+        line = line + weight_v * (at_sign[opening, :, upper] - line)
         grid = np.asarray(axes.thresholds)
         inside = np.interp(thresholds, grid, line)
         if values is not self._log_expected:

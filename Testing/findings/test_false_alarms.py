@@ -86,6 +86,16 @@ def test_a_stricter_setting_never_expects_more(false_alarms) -> None:
         assert weak > 0
 
 
+def test_new_scans_are_expected_to_show_a_little_more_than_the_calibration_did(false_alarms) -> None:
+    counts = false_alarms.components
+    at = counts.thresholds.index(2.5)
+    size = counts.volumes_mm3.index(40.0)
+    own = counts.exceedances()[2, 0, at, size] / false_alarms.n_scans
+    expected = false_alarms.expected(FindingsSettings(threshold=2.5, min_volume_mm3=40))
+    assert (own * false_alarms.n_scans + 1) / false_alarms.n_scans <= expected + 1e-9
+    assert expected < 1.1 * own + 0.1
+
+
 def test_far_out_the_tail_is_extrapolated_and_says_so(false_alarms) -> None:
     settings = FindingsSettings()
     there = settings.changed(threshold=false_alarms.threshold_for(0.01, settings))
