@@ -22,6 +22,7 @@ class CavityLevels:
     """Voxels that are in a cavity of {score >= threshold} for some threshold above their own score.
 
     voxels: flat indices (m,). scores: of each, z (m,). levels: the highest such threshold, z (m,).
+    cut_up_to: the highest threshold at which a cavity reaches out of the part of the map that is looked at.
 
     Filling cavities grows with the mask, so a voxel is filled at every threshold from its own score up to one
     level: the lowest barrier on its way out. One flood of the score map finds the level of every voxel, and
@@ -31,6 +32,7 @@ class CavityLevels:
     voxels: NDArray[np.int64]
     scores: FloatArray
     levels: FloatArray
+    cut_up_to: float
 
     @classmethod
     def of(cls, score: FloatArray, inside: BoolArray) -> CavityLevels:
@@ -41,8 +43,10 @@ class CavityLevels:
         """
         image = sitk.GrayscaleFillhole(sitk.GetImageFromArray(score), False)
         levels = sitk.GetArrayViewFromImage(image)
-        voxels = np.flatnonzero((levels > score) & inside)
-        return cls(voxels, score.reshape(-1)[voxels], levels.reshape(-1)[voxels])
+        raised = levels > score
+        voxels = np.flatnonzero(raised & inside)
+        cut_up_to = float(np.max(levels, initial=0, where=raised & ~inside))
+        return cls(voxels, score.reshape(-1)[voxels], levels.reshape(-1)[voxels], cut_up_to)
 
     def any_at(self, threshold: float) -> bool:
         """Whether {score >= threshold} has a cavity."""

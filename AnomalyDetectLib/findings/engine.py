@@ -259,7 +259,7 @@ class FindingsEngine:
         s = settings
         if s.open_mm or s.close_mm or s.grow_mm:
             return None
-        if s.sign == "both" and s.weakest <= self._claimed_up_to:
+        if s.sign == "both" and np.float32(s.weakest) <= self._claimed_up_to:
             return None
         found = _for_each(lambda sign: self._beyond_and_filled(s, sign), s.signs)
         parts = {sign: _numbered(*part, sign) for sign, part in found.items() if part is not None}
@@ -275,6 +275,8 @@ class FindingsEngine:
             return None
         if settings.hysteresis is None:
             return tree.at(weak)
+        if np.float32(weak) <= self._cavities[sign].cut_up_to:
+            return None  # what is filled may lie apart from the shell that its seed lies in
         voxels, labels, n = tree.at(weak)
         seeded = tree.tops(weak) >= np.float32(settings.threshold)
         doubtful = np.zeros(n, dtype=np.bool_)

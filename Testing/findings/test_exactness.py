@@ -242,6 +242,21 @@ def test_nested_shells_are_filled_as_the_plain_chain_fills_them(sign: str, fill:
     assert_as_the_plain_chain(engine, choice)
 
 
+@pytest.mark.parametrize("seeds", ["shell", "island", "both", "none"])
+@pytest.mark.parametrize("gap", [True, False])
+def test_weak_shells_around_islands_are_kept_as_the_plain_chain_keeps_them(seeds: str, gap: bool) -> None:
+    i, j, k = np.ogrid[:30, :30, :30]
+    distance = np.sqrt((i - 14) ** 2 + (j - 14) ** 2 + (k - 14) ** 2)
+    score = np.where((distance > 8) & (distance < 11), 3, np.where(distance < 3, 4, 0)).astype(np.float32)
+    score[14, 14, 4] = 6 if seeds in ("shell", "both") else 3
+    score[14, 14, 14] = 6 if seeds in ("island", "both") else 4
+    brain = ~((distance > 5) & (distance < 7)) if gap else np.ones(score.shape, dtype=bool)
+    engine = FindingsEngine(AnomalyMaps.from_score(np.where(brain, score, 0), brain=brain))
+    for weak in (2, 3.5):
+        choice = FindingsSettings(threshold=5, hysteresis=weak, min_volume_mm3=0)
+        assert_as_the_plain_chain(engine, choice)
+
+
 def test_filling_closes_a_cavity_and_leaves_a_tunnel_open() -> None:
     score = np.zeros((12, 12, 12), dtype=np.float32)
     score[2:9, 2:9, 2:9] = 5
