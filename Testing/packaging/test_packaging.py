@@ -19,7 +19,6 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).parent / "stand_in_slicer"
-MODULE = ROOT / "AnomalyDetect" / "AnomalyDetect.py"
 SCRIPTED = Path("lib", "Slicer-5.12", "qt-scripted-modules")
 
 specification = importlib.util.spec_from_file_location(
@@ -29,10 +28,6 @@ assert specification is not None
 assert specification.loader is not None
 cmake_lists = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(cmake_lists)
-
-module_there = pytest.mark.skipif(
-    not MODULE.is_file(), reason="AnomalyDetect/AnomalyDetect.py is not there yet"
-)
 
 
 def program(name: str) -> str:
@@ -91,8 +86,6 @@ def test_the_packaged_files_fit_the_index() -> None:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of scripted modules after CMake has configured, built and installed the extension."""
-    if not MODULE.is_file():
-        pytest.skip("AnomalyDetect/AnomalyDetect.py is not there yet")
     cmake, ninja = program("cmake"), program("ninja")
     if shutil.which("cc") is None and shutil.which("cl") is None:
         pytest.skip("no C compiler, which CMake's `project` asks for")
@@ -155,18 +148,24 @@ print(json.dumps([places, preflight.examine().complete, worker_client.worker_env
     assert Path(path) == installed
 
 
-@module_there
-def test_the_module_is_imported_from_the_installed_tree(installed: Path) -> None:
-    pytest.importorskip("slicer", reason="slicer-core is not installed")
-    host = ROOT / "Testing"
+def test_the_module_and_its_panels_are_imported_from_the_installed_tree(installed: Path) -> None:
+    for needed in ("slicer", "PySide6"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
     code = """
-from slicer_host.boot import boot
+from Testing.slicer_host import python_qt, scripted_module
+from Testing.slicer_host.boot import boot
 boot()
-import json, AnomalyDetect, AnomalyDetectLib
-print(json.dumps([AnomalyDetect.__file__, AnomalyDetectLib.__file__]))
+python_qt.install()
+scripted_module.install()
+import importlib, json, pkgutil, AnomalyDetect, AnomalyDetectLib, AnomalyDetectPanels
+names = [f"AnomalyDetectPanels.{found.name}" for found in pkgutil.iter_modules(AnomalyDetectPanels.__path__)]
+panels = [importlib.import_module(name) for name in names]
+print(json.dumps([module.__file__ for module in (AnomalyDetect, AnomalyDetectLib, *panels)]))
 """
-    for place in json.loads(run_there(installed, code, host)):
-        assert Path(place).is_relative_to(installed)
+    places = json.loads(run_there(installed, code, ROOT))
+    assert len(places) > 2
+    assert [place for place in places if not Path(place).is_relative_to(installed)] == []
 
 
 def test_the_extension_says_brain_and_lesion_and_depends_on_pytorch() -> None:
