@@ -1,0 +1,378 @@
+"""What a reader sees and does in the panel, on the real module file, the real .ui files and real nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from Testing.slicer.conftest import detect
+from Testing.slicer.small_case import AFFINE, SHAPE, add_scan
+
+OURS = (
+    "healthy",
+    "residual",
+    "score",
+    "uncertainty",
+    "regions",
+    "findings",
+    "labelmap",
+    "brain",
+    "AnomalyDetect ",
+)
+
+
+def wait(until: Any, seconds: float = 60) -> list[float]:
+    """Turn the event loop."""
+    from Testing.slicer_host.module import wait as turn
+
+    return turn(until, seconds)
+
+
+def result_nodes(slicer: Any) -> list[str]:
+    """Names of the nodes in the scene that a detection adds."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLStorableNode")
+    return [node.GetName() for node in nodes if any(word in node.GetName() for word in OURS)]
+
+
+def rows(panel: Any) -> list[list[str]]:
+    """The table's cells."""
+    table = panel.panels["findings"].ui.findingsTable
+    columns = range(table.columnCount)
+    return [[table.item(row, column).text() for column in columns] for row in range(table.rowCount)]
+
+
+def test_detect_is_disabled_and_its_tool_tip_says_why(panel: Any) -> None:
+    button = panel.panels["detect"].ui.detectButton
+    assert not button.enabled
+    assert button.toolTip == "choose a volume"
+
+
+def test_a_chosen_volume_enables_detect_and_is_described(panel: Any, scan: Any) -> None:
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    assert panel.panels["detect"].ui.detectButton.enabled
+    assert "2 × 2 × 2 mm" in panel.panels["scan"].ui.fitLabel.text
+
+
+def test_checking_a_scan_shows_the_verdict_and_the_reason(panel: Any, scan: Any) -> None:
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    panel.panels["scan"].ui.checkButton.click()
+    wait(lambda: not panel.logic.busy)
+    assert "fits with doubts" in panel.panels["scan"].ui.fitLabel.text
+    assert "coarse voxels" in panel.panels["scan"].ui.fitLabel.text
+
+
+def test_after_a_detection_the_table_lists_the_findings_and_the_scene_holds_them(
+    opened: Any, slicer: Any
+) -> None:
+    assert [row[5] for row in rows(opened)] == ["▲", "▼", "▲", "▲", "▼"]
+    nodes = opened.logic.case.nodes
+    assert nodes.segmentation.GetSegmentation().GetNumberOfSegments() == 5
+    labels = slicer.util.arrayFromVolume(nodes.labelmap).T
+    np.testing.assert_array_equal(labels, opened.logic.case.findings.labelmap)
+    assert "5 findings" in opened.panels["findings"].ui.summaryLabel.text
+    assert "fits" in opened.panels["scan"].ui.fitLabel.text
+
+
+def test_segments_have_terminology_stable_colours_and_their_own_voxels(opened: Any, slicer: Any) -> None:
+    from AnomalyDetectLib.findings.tracker import colour_of
+
+    case, segmentation = opened.logic.case, opened.logic.case.nodes.segmentation
+    for row in case.findings.table:
+        segment = segmentation.GetSegmentation().GetSegment(f"finding_{row.id}")
+        assert segment.GetColor() == pytest.approx(colour_of(row.id))
+        tag = slicer.vtkSegment.GetTerminologyEntryTagName()
+        import vtk
+
+        text = vtk.reference("")
+        assert segment.GetTag(tag, text)
+        assert "49755003" in str(text)
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, f"finding_{row.id}", case.nodes.scan)
+        assert found.astype(bool).sum() == len(case.findings.with_id(row.id))
+        assert segment.GetRepresentation("Closed surface").GetNumberOfPoints() > 10
+
+
+def test_the_threshold_slider_changes_findings_at_once_and_surfaces_when_it_rests(
+    opened: Any, slicer: Any
+) -> None:
+    case, ui = opened.logic.case, opened.panels["findings"].ui
+    segmentation = case.nodes.segmentation.GetSegmentation()
+    ui.thresholdSlider.value = 5.5
+    assert len(case.findings) == 3
+    gone = segmentation.GetSegment("finding_4")
+    shown = slicer.util.arrayFromSegmentInternalBinaryLabelmap(case.nodes.segmentation, "finding_1")
+    assert sorted(set(np.unique(shown).tolist()) - {0}) == [1, 2, 3]
+    assert gone is not None  # kept until the slider rests: taking it out would cost time
+    wait(lambda: segmentation.GetNumberOfSegments() == 3)
+    assert len(rows(opened)) == 3
+    ui.thresholdSlider.value = 4.0
+    wait(lambda: len(rows(opened)) == 5)
+    assert segmentation.GetSegment("finding_4").GetRepresentation("Closed surface").GetNumberOfPoints() > 10
+
+
+def test_a_click_on_a_row_moves_every_view_there(opened: Any, slicer: Any) -> None:
+    from AnomalyDetectLib.mrml.views import slice_nodes
+
+    if not slice_nodes():
+        for name in ("Red", "Green"):
+            slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", name).SetLayoutName(name)
+    opened.panels["findings"].ui.findingsTable.selectRow(2)
+    centre = opened.logic.case.findings.table[2].centroid_ras_mm
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    assert crosshair.GetCrosshairRAS() == pytest.approx(centre, abs=0.01)
+    for node in slice_nodes():
+        if node.GetOrientation() == "Axial":
+            assert node.GetSliceOffset() == pytest.approx(centre[2], abs=0.5)
+
+
+def test_keep_reject_and_undo_with_the_buttons(opened: Any) -> None:
+    ui, case = opened.panels["findings"].ui, opened.logic.case
+    display = case.nodes.segmentation.GetDisplayNode()
+    ui.findingsTable.selectRow(0)
+    ui.keepButton.click()
+    assert rows(opened)[0][6] == "✓"
+    ui.findingsTable.selectRow(1)
+    ui.rejectButton.click()
+    assert rows(opened)[1][6] == "✗"
+    assert not display.GetSegmentVisibility("finding_2")
+    ui.undoButton.click()
+    assert rows(opened)[1][6] == ""
+    assert display.GetSegmentVisibility("finding_2")
+    ui.redoButton.click()
+    assert rows(opened)[1][6] == "✗"
+    ui.undoButton.click()
+    ui.undoButton.click()
+    assert rows(opened)[0][6] == ""
+    assert not ui.undoButton.enabled
+
+
+def test_keys_go_through_the_findings_and_stop_when_the_module_is_left(opened: Any) -> None:
+    keys = {shortcut.key.toString(): shortcut for shortcut in opened.shortcuts._all}
+    table = opened.panels["findings"].ui.findingsTable
+    table.selectRow(0)
+    keys["N"].activated.emit()
+    assert table.currentRow() == 1
+    keys["K"].activated.emit()
+    assert rows(opened)[1][6] == "✓"
+    keys["P"].activated.emit()
+    assert table.currentRow() == 0
+    keys["3"].activated.emit()
+    assert opened.parameters.overlay == "uncertainty"
+    opened.exit()
+    assert not any(shortcut.isEnabled() for shortcut in keys.values())
+
+
+def test_undo_after_a_hand_over_takes_the_segmentation_back_and_only_that(opened: Any, slicer: Any) -> None:
+    ui = opened.panels["findings"].ui
+    ui.findingsTable.selectRow(0)
+    ui.rejectButton.click()
+    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    opened.panels["hand_over"].ui.segmentEditorButton.click()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == before + 1
+    assert "4 findings" in opened.panels["hand_over"].ui.resultLabel.text
+    ui.undoButton.click()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == before
+    assert rows(opened)[0][6] == "✗"
+    ui.undoButton.click()
+    assert rows(opened)[0][6] == ""
+
+
+def test_cancel_leaves_the_scene_as_it_was(panel: Any, scan: Any, slicer: Any) -> None:
+    panel.logic.client.held = True
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    panel.panels["detect"].ui.detectButton.click()
+    wait(lambda: bool(panel.logic.client.requests))
+    assert not panel.panels["detect"].ui.cancelButton.isHidden()
+    panel.panels["detect"].ui.cancelButton.click()
+    assert "Cancelled" in panel.panels["detect"].ui.messageLabel.text
+    assert panel.panels["detect"].ui.detectButton.enabled
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def test_cancel_while_results_are_being_shown_takes_them_back(panel: Any, scan: Any, slicer: Any) -> None:
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    panel.panels["detect"].ui.detectButton.click()
+    wait(lambda: bool(result_nodes(slicer)))
+    assert panel.logic.busy
+    panel.panels["detect"].ui.cancelButton.click()
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+@pytest.mark.parametrize("kind", ["crashed", "error"])
+def test_a_crash_is_a_line_with_details_to_copy(panel: Any, scan: Any, slicer: Any, kind: str) -> None:
+    panel.logic.client.instead = {"type": kind, "message": "memory ran out; crop the scan", "details": "x"}
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    detect(panel, scan)
+    ui = panel.panels["detect"].ui
+    assert ui.messageLabel.text == "memory ran out; crop the scan"
+    assert not ui.copyButton.isHidden()
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    panel.logic.client.instead = None
+    detect(panel, scan)
+    assert len(rows(panel)) == 5
+
+
+def test_closing_the_scene_in_the_middle_of_a_run(panel: Any, scan: Any, slicer: Any) -> None:
+    panel.logic.client.held = True
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    panel.panels["detect"].ui.detectButton.click()
+    wait(lambda: bool(panel.logic.client.requests))
+    slicer.mrmlScene.Clear(0)
+    assert not panel.logic.busy
+    assert result_nodes(slicer) == []
+    assert panel.parameters.inputVolume is None
+    assert panel.panels["detect"].ui.detectButton.toolTip == "choose a volume"
+    panel.logic.client.held = False
+    detect(panel, add_scan(slicer))
+    assert len(rows(panel)) == 5
+
+
+def test_closing_the_scene_with_an_open_case_empties_the_panel(opened: Any, slicer: Any) -> None:
+    slicer.mrmlScene.Clear(0)
+    assert opened.logic.case is None
+    assert rows(opened) == []
+    assert result_nodes(slicer) == []
+
+
+def test_deleting_the_input_in_the_middle_of_a_run(panel: Any, scan: Any, slicer: Any) -> None:
+    panel.logic.client.held = True
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    panel.panels["detect"].ui.detectButton.click()
+    wait(lambda: bool(panel.logic.client.requests))
+    slicer.mrmlScene.RemoveNode(scan)
+    wait(lambda: not panel.logic.busy)
+    assert result_nodes(slicer) == []
+    assert "removed" in panel.panels["detect"].ui.messageLabel.text
+
+
+@pytest.mark.parametrize("which", ["scan", "segmentation"])
+def test_deleting_a_node_of_the_open_case_removes_the_rest(opened: Any, slicer: Any, which: str) -> None:
+    slicer.mrmlScene.RemoveNode(getattr(opened.logic.case.nodes, which))
+    assert opened.logic.case is None
+    assert result_nodes(slicer) == []
+    assert rows(opened) == []
+
+
+def test_a_second_run_takes_the_place_of_the_first(opened: Any, slicer: Any) -> None:
+    before = sorted(result_nodes(slicer))
+    detect(opened, opened.parameters.inputVolume)
+    assert sorted(result_nodes(slicer)) == before
+    assert len(rows(opened)) == 5
+
+
+def test_results_follow_a_transform_of_the_scan(panel: Any, scan: Any, slicer: Any) -> None:
+    import vtk
+
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, 30)
+    transform.SetMatrixTransformToParent(matrix)
+    scan.SetAndObserveTransformNodeID(transform.GetID())
+    detect(panel, scan)
+    nodes = panel.logic.case.nodes
+    for node in (nodes.score, nodes.segmentation, nodes.labelmap, nodes.brain):
+        assert node.GetTransformNodeID() == transform.GetID()
+    panel.panels["findings"].ui.findingsTable.selectRow(1)
+    own = panel.logic.case.findings.table[1].centroid_ras_mm
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode").GetCrosshairRAS()
+    assert crosshair == pytest.approx((own[0] + 30, own[1], own[2]), abs=0.01)
+
+
+def test_results_follow_a_non_linear_transform_of_the_scan(panel: Any, scan: Any, slicer: Any) -> None:
+    import vtk
+
+    grid = slicer.vtkOrientedGridTransform()
+    field = vtk.vtkImageData()
+    field.SetDimensions(4, 4, 4)
+    field.SetOrigin(-100, -100, -100)
+    field.SetSpacing(70, 70, 70)
+    field.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    from vtk.util import numpy_support
+
+    numpy_support.vtk_to_numpy(field.GetPointData().GetScalars())[:] = (0, 7, 0)
+    grid.SetDisplacementGridData(field)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode")
+    transform.SetAndObserveTransformToParent(grid)
+    scan.SetAndObserveTransformNodeID(transform.GetID())
+    detect(panel, scan)
+    own = panel.logic.case.findings.table[0].centroid_ras_mm
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode").GetCrosshairRAS()
+    assert crosshair == pytest.approx((own[0], own[1] + 7, own[2]), abs=0.05)
+
+
+def test_a_scan_in_a_rotated_frame_gets_results_in_the_same_frame(
+    panel: Any, slicer: Any, tmp_path: Any
+) -> None:
+    from AnomalyDetectLib.mrml.scan import affine
+    from Testing.slicer.small_case import write_results
+
+    angle = np.deg2rad(25)
+    rotation = np.eye(4)
+    rotation[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    rotated = rotation @ AFFINE
+    panel.logic.client.files = write_results(tmp_path / "rotated", rotated)
+    detect(panel, add_scan(slicer, rotated))
+    nodes = panel.logic.case.nodes
+    np.testing.assert_allclose(affine(nodes.score), rotated, atol=1e-4)
+    row = panel.logic.case.findings.table[0]
+    centre = np.array([(14 + 19) / 2, (20 + 27) / 2, (18 + 23) / 2, 1])
+    assert row.centroid_ras_mm == pytest.approx((rotated @ centre)[:3], abs=0.01)
+    found = slicer.util.arrayFromSegmentBinaryLabelmap(nodes.segmentation, f"finding_{row.id}", nodes.scan)
+    assert found.T[14:20, 20:28, 18:24].all()
+    assert found.sum() == 6 * 8 * 6
+
+
+def test_a_label_map_or_a_vector_volume_is_refused_in_words(panel: Any, slicer: Any) -> None:
+    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    slicer.util.updateVolumeFromArray(labels, np.ones(SHAPE[::-1], np.int16))
+    panel.parameters.inputVolume = labels
+    assert "label map" in panel.panels["detect"].ui.detectButton.toolTip
+    vector = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "vector")
+    slicer.util.updateVolumeFromArray(vector, np.ones((*SHAPE[::-1], 3), np.uint8))
+    panel.parameters.inputVolume = vector
+    assert "3 values a voxel" in panel.panels["detect"].ui.detectButton.toolTip
+    with pytest.raises(ValueError, match="3 values"):
+        panel.logic.detect(vector, {})
+
+
+def test_a_mask_on_another_grid_is_refused_in_words(panel: Any, scan: Any, slicer: Any) -> None:
+    mask = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "mask")
+    slicer.util.updateVolumeFromArray(mask, np.ones((5, 5, 5), np.int16))
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    panel.panels["scan"].ui.maskSelector.setCurrentNode(mask)
+    assert "another grid" in panel.panels["detect"].ui.detectButton.toolTip
+
+
+def test_a_saved_scene_goes_on_where_it_was_left(opened: Any, slicer: Any, tmp_path: Any) -> None:
+    ui = opened.panels["findings"].ui
+    ui.findingsTable.selectRow(1)
+    ui.rejectButton.click()
+    ui.thresholdSlider.value = 4.8
+    wait(lambda: len(rows(opened)) == 4)
+    shown = rows(opened)
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    slicer.mrmlScene.Clear(0)
+    assert rows(opened) == []
+    slicer.util.loadScene(path)
+    wait(lambda: opened.logic.case is not None and not opened.logic.busy)
+    assert rows(opened) == shown
+    assert opened.parameters.inputVolume.GetName() == "small"
+
+
+def test_a_no_to_the_installation_is_a_cancel_not_an_error(panel: Any, scan: Any, monkeypatch: Any) -> None:
+    from pathlib import Path
+
+    from AnomalyDetectLib import preflight
+
+    part = preflight.Part("scipy", "missing", 36, "scipy>=1.11")
+    plan = preflight.Plan(None, (part,), (), (), (), Path(), 1000.0)
+    monkeypatch.setattr(preflight, "examine", lambda: plan)
+    monkeypatch.setattr("slicer.util.confirmOkCancelDisplay", lambda text: False)
+    panel._ready = False
+    detect(panel, scan)
+    assert panel.panels["detect"].ui.messageLabel.text == "Cancelled: nothing was installed."
+    assert panel.logic.client.requests == []
