@@ -320,12 +320,13 @@ def listen(
     end_soon()
 
 
-def watch_parent(stop: threading.Event) -> None:
+def watch_parent(requests: queue.SimpleQueue[Request | None], stop: threading.Event) -> None:
     """Set `stop` when the process that started this one is gone: another may still hold our input open."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(PARENT_WATCH_SECONDS)
     stop.set()
+    requests.put(None)
     end_soon()
 
 
@@ -351,7 +352,10 @@ def main() -> None:
     send = sender(output, stopping)
     requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
     commands = open(sys.stdin.fileno(), encoding="utf-8", closefd=False)  # noqa: SIM115 - a descriptor
-    for work, arguments in ((listen, (commands, requests, send, stopping)), (watch_parent, (stopping,))):
+    for work, arguments in (
+        (listen, (commands, requests, send, stopping)),
+        (watch_parent, (requests, stopping)),
+    ):
         threading.Thread(target=work, args=arguments, daemon=True).start()
     worker = Worker(send, stopping)
     send({"type": "ready"})
