@@ -221,6 +221,7 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._ready = False
         self._refreshing = False
         self._diagnosis = None
+        self._lost = False
 
     def setup(self):
         """Make the panels."""
@@ -320,6 +321,11 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if message["type"] == "opened":
                 self._remember()
             self._tell(message)
+            if message["type"] == "opened" and self._lost:
+                self._lost = False
+                self.say(
+                    _("The scene's files hold the voxels in another order: decisions can't be taken over.")
+                )
         if self._diagnosis is not None and self._diagnosis[0].done():
             (work, callback), self._diagnosis = self._diagnosis, None
             callback(work.result())
@@ -437,9 +443,12 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         if any(node is one for one in (case.nodes.scan, case.nodes.segmentation, case.nodes.score)):
             self.logic.forget()
-            case.nodes.remove()
-            self.say(_("{name} was removed, and the results with it.").format(name=node.GetName()))
-            self.refresh()
+            self._remove_rest(case, node)
+
+    def _remove_rest(self, case, removed):
+        case.nodes.remove()
+        self.say(_("{name} was removed, and the results with it.").format(name=removed.GetName()))
+        self.refresh()
 
     def _scan(self):
         return self.parameters.inputVolume
@@ -448,20 +457,26 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         case = self.logic.case
         if case is not None and case.nodes.scan is not scan:
             self.logic.forget()
+            if case.nodes.scan.GetScene() is None:
+                self._remove_rest(case, case.nodes.scan)
         if scan is None or self.logic.case is not None or self.logic.busy:
             self.refresh()
             return
         report = json.loads(self.parameters.report or "{}")
         same = report.get("scan") == scan.GetID()
-        saved = self.parameters.session if same else ""
+        # Slicer's files turn a left-handed grid around, and decisions are kept by voxel.
+        kept = same and placed(scan) == report.get("affine")
+        saved = self.parameters.session if kept else ""
         if self.logic.reopen(scan, report if same else {}, saved):
             self.timer.start()
+            self._lost = bool(same and not kept and self.parameters.session)
         self.refresh()
 
     def _remember(self):
         """What a loaded scene needs to go on."""
         case = self.logic.case
-        report = dict(case.result.report) | {"scan": case.nodes.scan.GetID()}
+        scan = case.nodes.scan
+        report = dict(case.result.report) | {"scan": scan.GetID(), "affine": placed(scan)}
         self.parameters.report = json.dumps(report)
         self.parameters.session = case.session.to_json()
 
@@ -559,6 +574,13 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _enable_shortcuts(self, enabled):
         self.shortcuts.enable(enabled)
+
+
+def placed(scan):
+    """A volume's IJK to RAS, rounded to 0.001 mm, as it is saved with the scene."""
+    from AnomalyDetectLib.mrml.scan import affine
+
+    return [[round(float(value), 3) for value in row] for row in affine(scan)]
 
 
 def installers():

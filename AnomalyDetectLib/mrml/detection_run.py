@@ -71,7 +71,7 @@ class _Run:
         if self._ended:
             return []
         if self.scan.GetScene() is None:
-            self._office.client.cancel()
+            self._office.cancel()
             return self._end({"type": "cancelled", "message": "the scan was removed; nothing was added"})
         try:
             messages = next(self._steps)
@@ -86,7 +86,7 @@ class _Run:
     def cancel(self) -> None:
         """End it at once; what is half done is taken back."""
         if not self._ended:
-            self._office.client.cancel()
+            self._office.cancel()
             self._end({"type": "cancelled"})
 
     def _end(self, message: Message) -> list[Message]:

@@ -36,6 +36,22 @@ class PostOffice:
 
     def poll(self, identity: str) -> list[Message]:
         """What was answered to a request since the last call."""
+        self._sort()
+        waiting = self._boxes.get(identity, [])
+        answers = list(waiting)
+        waiting.clear()
+        return answers
+
+    def cancel(self) -> None:
+        """End the process; all who wait now hear of it, and nobody who comes later."""
+        self.client.cancel()
+        self._sort()
+
+    def forget(self, identity: str) -> None:
+        """Hear no more of a request."""
+        self._boxes.pop(identity, None)
+
+    def _sort(self) -> None:
         for message in self.client.poll():
             owner = message.get("id")
             if message["type"] in FOR_ALL:
@@ -43,11 +59,3 @@ class PostOffice:
                     box.append(message)
             elif owner in self._boxes:
                 self._boxes[owner].append(message)
-        waiting = self._boxes.get(identity, [])
-        answers = list(waiting)
-        waiting.clear()
-        return answers
-
-    def forget(self, identity: str) -> None:
-        """Hear no more of a request."""
-        self._boxes.pop(identity, None)

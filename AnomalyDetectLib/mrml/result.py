@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAPS = ("healthy", "residual", "score", "uncertainty")
 # Codes of the atlas, written beside the maps; not there without alignment.
 REGIONS = "regions.nii.gz"
-COARSE_STEP = 3
+COARSE_STEP = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ def false_alarm_table(model: str) -> FalseAlarmTable | None:
 
 
 def brain_surface(brain: NDArray[np.bool_], ijk_to_ras: NDArray[np.floating[Any]]) -> Any:
-    """The brain's outside as vtkPolyData, RAS mm, from a mask (i,j,k) averaged over cubes of three voxels."""
+    """The brain's outside as vtkPolyData, RAS mm, from a mask (i,j,k) averaged over cubes of four voxels."""
     import vtk
     from vtk.util import numpy_support
 
@@ -140,7 +140,7 @@ def brain_surface(brain: NDArray[np.bool_], ijk_to_ras: NDArray[np.floating[Any]
     contour.SetValue(0, 0.5)
     smoother = vtk.vtkWindowedSincPolyDataFilter()
     smoother.SetInputConnection(contour.GetOutputPort())
-    smoother.SetNumberOfIterations(20)
+    smoother.SetNumberOfIterations(12)
     smoother.SetPassBand(0.05)
     placed = np.eye(4)
     placed[:3, :3] *= step

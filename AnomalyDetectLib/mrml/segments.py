@@ -107,10 +107,11 @@ class FindingsSegments:
         for rank, finding_id in enumerate(findings.ids.tolist()):
             own = findings.voxels[order[starts[rank] : starts[rank + 1]]]
             fingerprint = (len(own), int(own.astype(np.int64).sum()), hash(own.tobytes()))
-            if self._surfaces.get(finding_id) == fingerprint:
+            segment = segmentation.GetSegment(segment_id(finding_id))
+            there = segment.GetRepresentation(CLOSED_SURFACE) is not None
+            if there and self._surfaces.get(finding_id) == fingerprint:
                 continue
-            surface = surface_of(own, self.shape, self._image)
-            segmentation.GetSegment(segment_id(finding_id)).AddRepresentation(CLOSED_SURFACE, surface)
+            segment.AddRepresentation(CLOSED_SURFACE, surface_of(own, self.shape, self._image))
             self._surfaces[finding_id] = fingerprint
         display = self.node.GetDisplayNode()
         display.SetPreferredDisplayRepresentationName3D(CLOSED_SURFACE)

@@ -20,7 +20,7 @@ BLOBS = (
     ((20, 23), (40, 43), (30, 33), 5.0),
     ((40, 43), (26, 29), (16, 19), -4.5),
 )
-AFFINE = np.array([[-2.0, 0, 0, 55], [0, 2.0, 0, -60], [0, 0, 2.0, -40], [0, 0, 0, 1]])
+AFFINE = np.array([[2.0, 0, 0, -55], [0, 2.0, 0, -60], [0, 0, 2.0, -40], [0, 0, 0, 1]])
 
 
 def brain() -> np.ndarray:
@@ -112,7 +112,7 @@ class ReplayClient:
 
     def poll(self) -> list[dict[str, Any]]:
         """One answer at a time."""
-        if not self._queue or (self.held and self._queue[0]["type"] != "progress"):
+        if not self._queue or (self.held and self._queue[0]["type"] == "done"):
             return []
         return [self._queue.pop(0)]
 

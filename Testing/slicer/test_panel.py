@@ -363,6 +363,26 @@ def test_a_saved_scene_goes_on_where_it_was_left(opened: Any, slicer: Any, tmp_p
     assert opened.parameters.inputVolume.GetName() == "small"
 
 
+def test_decisions_are_dropped_when_saving_has_reordered_the_voxels(
+    panel: Any, slicer: Any, tmp_path: Any
+) -> None:
+    from Testing.slicer.small_case import write_results
+
+    left_handed = AFFINE @ np.diag([-1.0, 1, 1, 1])  # Slicer's own files turn such a grid around
+    panel.logic.client.files = write_results(tmp_path / "left", left_handed)
+    detect(panel, add_scan(slicer, left_handed))
+    panel.panels["findings"].ui.findingsTable.selectRow(1)
+    panel.panels["findings"].ui.rejectButton.click()
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(path)
+    wait(lambda: panel.logic.case is not None and not panel.logic.busy)
+    assert len(rows(panel)) == 5
+    assert [row[6] for row in rows(panel)] == [""] * 5
+    assert "can't be taken over" in panel.panels["detect"].ui.messageLabel.text
+
+
 def test_a_no_to_the_installation_is_a_cancel_not_an_error(panel: Any, scan: Any, monkeypatch: Any) -> None:
     from pathlib import Path
 
