@@ -38,6 +38,8 @@ ORIGIN_MM = (-92.0, -130.0, -93.0)
 CSF, GREY, WHITE = 62.0, 165.0, 223.0
 BONE, MARROW, FAT, MUSCLE, SKIN = 22.0, 150.0, 245.0, 115.0, 150.0
 
+SKULL_BASE_MM = 2.0  # above this height, RAS
+
 # Scanner units of one template unit: fewer grey levels make a smaller file, and lose nothing under the noise.
 GAIN = 0.55
 
@@ -145,7 +147,9 @@ def individual(
 def add_shell(image: FloatArray, brain: BoolArray, grid: Grid, rng: np.random.Generator) -> FloatArray:
     """The brain in cerebrospinal fluid, skull and scalp, on a neck; without a face, as scans are shared."""
     outside = edt(~brain)
-    closed = (edt(outside < 22) > 22) | brain  # a skull bridges fissures and hollows
+    vault = np.arange(SHAPE[2])[None, None] + ORIGIN_MM[2] > SKULL_BASE_MM
+    # The vault bridges fissures and hollows; the base follows the brain, so that no lake of fluid lies on it.
+    closed = (edt(outside < 22) > 22) & vault | (edt(outside < 5) > 5) | brain
     distance = edt(~closed)
     inner = 1.5 + 0.5 * random_field(rng, 15)
     skull = inner + 6.0 + 1.0 * random_field(rng, 25)
