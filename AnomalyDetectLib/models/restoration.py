@@ -21,6 +21,7 @@ from AnomalyDetectLib.prepare.template import load_template
 
 FEATURES = (16, 48, 96, 160)
 CENTRE, SPREAD = 0.9, 0.2  # of brain tissue in working units
+SHIFTS = (0, 1)  # voxels: the network works on blocks of two
 LOG_VARIANCE = (-12.0, 2.0)  # range of the predicted one
 
 
@@ -53,7 +54,7 @@ def restore(network: SpaceToDepthUNet, image: Tensor) -> tuple[Tensor, Tensor, T
 
 
 class Restoration:
-    """The shipped restoration model: one pass for the scan, one for its mirror image."""
+    """The shipped restoration model: passes over the scan and its mirror image, each as it is and moved."""
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
@@ -62,20 +63,26 @@ class Restoration:
         self.network.eval()
 
     def rebuild(self, prepared: Prepared, device: str = "cpu") -> Rebuild:
-        """Mean of both passes; variance: the predicted one and the spread between the passes; anomaly: mean
+        """Mean of the passes; variance: the predicted one and the spread between the passes; anomaly: mean
         probability of a corruption.
         """
         network = self.network.to(device)
         image = prepared.tensor.to(device).clamp(0, 2.0)
         with torch.inference_mode():
-            plain = torch.stack(restore(network, image))
-            mirrored = torch.stack(restore(network, image.flip(2))).flip(3)
+            passes = torch.stack(
+                [_seen(network, image, shift, mirror) for shift in SHIFTS for mirror in (False, True)]
+            )[:, :, 0, 0].cpu()  # (passes, 3 maps, X,Y,Z)
         outside = torch.from_numpy(~prepared.brain)
-        both = torch.stack([plain, mirrored])[:, :, 0, 0].cpu()  # (2 passes, 3 maps, X,Y,Z)
-        spread = both[:, 0].var(0, correction=0)
-        variance = both[:, 2].exp().mean(0) + spread
+        variance = passes[:, 2].exp().mean(0) + passes[:, 0].var(0, correction=0)
         return Rebuild(
-            healthy=both[:, 0].mean(0).masked_fill(outside, 0).numpy(),
+            healthy=passes[:, 0].mean(0).masked_fill(outside, 0).numpy(),
             variance=variance.masked_fill(outside, 0).numpy(),
-            anomaly=torch.sigmoid(both[:, 1]).mean(0).masked_fill(outside, 0).numpy(),
+            anomaly=torch.sigmoid(passes[:, 1]).mean(0).masked_fill(outside, 0).numpy(),
         )
+
+
+def _seen(network: SpaceToDepthUNet, image: Tensor, shift: int, mirror: bool) -> Tensor:
+    """The maps of `restore` (3,B,1,X,Y,Z) for the scan moved by `shift` voxels on each axis, moved back."""
+    moved = image.roll((shift,) * 3, (2, 3, 4))
+    maps = torch.stack(restore(network, moved.flip(2) if mirror else moved))
+    return (maps.flip(3) if mirror else maps).roll((-shift,) * 3, (3, 4, 5))

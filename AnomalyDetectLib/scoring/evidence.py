@@ -1,5 +1,5 @@
-"""Evidence: the signed maps on the working grid that speak for an anomaly, before they are compared with
-healthy scans.
+"""Evidence: the maps on the working grid that speak for an anomaly, before they are compared with healthy
+scans.
 """
 
 from __future__ import annotations
@@ -8,10 +8,13 @@ import numpy as np
 
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
-from AnomalyDetectLib.volume import FloatArray, smooth
+from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth
 
 RESIDUAL, ANOMALY = "residual", "anomaly"
-SIGN_SIGMA = 1.0
+# Smoothing in voxels of 2 mm: lesions are larger than the noise; the network has smoothed its map already.
+RESIDUAL_SIGMA, ANOMALY_SIGMA = 1.5, 1.0
+ANOMALY_WEIGHT = 0.5  # beside the residual's z; between 0.25 and 1 it makes little difference
+SMALLEST = 1e-4  # of a probability, before its log-odds
 
 
 def residual(prepared: Prepared, rebuild: Rebuild) -> FloatArray:
@@ -25,14 +28,38 @@ def residual(prepared: Prepared, rebuild: Rebuild) -> FloatArray:
 
 
 def evidence(prepared: Prepared, rebuild: Rebuild) -> dict[str, FloatArray]:
-    """Signed maps (X,Y,Z) by name.
+    """Maps (X,Y,Z) by name, 0 outside the brain.
 
-    residual: scan minus healthy, working units. anomaly: the predicted probability with the sign of the
-    smoothed residual, where the model predicts one.
+    residual: scan minus healthy version, signed. anomaly: log-odds of the predicted probability, without a
+    sign, where the model predicts one. Both are smoothed inside the brain.
     """
-    signed = residual(prepared, rebuild)
-    maps = {RESIDUAL: signed}
+    maps = {}
+    if rebuild.healthy is not None:
+        maps[RESIDUAL] = smooth_inside(residual(prepared, rebuild), prepared.brain, RESIDUAL_SIGMA)
     if rebuild.anomaly is not None:
-        side = np.sign(smooth(signed, (SIGN_SIGMA, SIGN_SIGMA, SIGN_SIGMA)))
-        maps[ANOMALY] = (np.where(side == 0, 1, side) * rebuild.anomaly).astype(np.float32)
+        odds = np.clip(rebuild.anomaly, SMALLEST, 1 - SMALLEST)
+        maps[ANOMALY] = smooth_inside(np.log(odds / (1 - odds)), prepared.brain, ANOMALY_SIGMA)
     return maps
+
+
+def fuse(standardised: dict[str, FloatArray]) -> FloatArray:
+    """One signed map (X,Y,Z) from standardised evidence.
+
+    The anomaly's z counts where it is above the healthy mean, and adds to the residual's with its sign.
+    """
+    signed = standardised.get(RESIDUAL)
+    if ANOMALY not in standardised:
+        assert signed is not None, "a rebuild has a healthy version or an anomaly map"
+        return signed
+    unusual = np.maximum(standardised[ANOMALY], 0)
+    if signed is None:
+        return unusual
+    return np.asarray(signed + ANOMALY_WEIGHT * np.where(signed < 0, -unusual, unusual), dtype=np.float32)
+
+
+def smooth_inside(array: FloatArray, brain: BoolArray, sigma: float) -> FloatArray:
+    """Gaussian smoothing (X,Y,Z) that doesn't mix in what lies outside the brain; 0 there."""
+    sigmas = (sigma, sigma, sigma)
+    share = smooth(brain.astype(np.float32), sigmas)
+    inside = smooth(np.where(brain, array, 0).astype(np.float32), sigmas)
+    return np.where(brain, inside / np.maximum(share, 0.05), 0).astype(np.float32)

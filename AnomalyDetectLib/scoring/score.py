@@ -14,7 +14,7 @@ from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.scoring import detail
-from AnomalyDetectLib.scoring.evidence import evidence, residual
+from AnomalyDetectLib.scoring.evidence import RESIDUAL, evidence, fuse, residual
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.statistics import HealthyStatistics
 from AnomalyDetectLib.volume import FloatArray, Volume, resample_labels
@@ -28,8 +28,7 @@ TOP_SHARE = 0.001  # the image score is the mean |z| of this share of the brain'
 class Scorer:
     """What turns a model's rebuild into z: healthy statistics of each evidence map, and healthy image scores.
 
-    statistics: by evidence name. fused: of the mean of the standardised maps, so that the result is a z
-    again.
+    statistics: by evidence name. fused: of the fused standardised maps, so that the result is a z again.
     healthy_image_scores: sorted image scores of held-out healthy scans; empty before calibration.
     """
 
@@ -38,12 +37,11 @@ class Scorer:
     healthy_image_scores: tuple[float, ...] = ()
 
     def combined(self, prepared: Prepared, rebuild: Rebuild) -> FloatArray:
-        """The mean of the standardised evidence maps (X,Y,Z)."""
+        """The standardised evidence maps fused into one (X,Y,Z)."""
         maps = evidence(prepared, rebuild)
-        parts = [
-            self.statistics[name].standardise(maps[name], prepared.brain) for name in sorted(self.statistics)
-        ]
-        return np.asarray(np.mean(parts, axis=0, dtype=np.float32))
+        return fuse(
+            {name: one.standardise(maps[name], prepared.brain) for name, one in self.statistics.items()}
+        )
 
     def z(self, prepared: Prepared, rebuild: Rebuild) -> FloatArray:
         """Signed calibrated z on the working grid (X,Y,Z)."""
@@ -126,5 +124,5 @@ def _uncertainty(prepared: Prepared, rebuild: Rebuild, scorer: Scorer) -> FloatA
     """
     if rebuild.variance is None:
         return np.zeros(prepared.brain.shape, np.float32)
-    spread = scorer.statistics["residual"].sd
+    spread = scorer.statistics[RESIDUAL].sd
     return np.where(prepared.brain, np.sqrt(np.maximum(rebuild.variance, 0)) / spread, 0).astype(np.float32)

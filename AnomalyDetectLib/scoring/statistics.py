@@ -19,7 +19,7 @@ BULK = (1.0, 1.8)  # how far a scan may widen the healthy spread
 
 @dataclass(frozen=True)
 class HealthyStatistics:
-    """Mean and SD (X,Y,Z) of a signed evidence map over healthy scans, smoothed, on the working grid.
+    """Mean and SD (X,Y,Z) of an evidence map over healthy scans, smoothed, on the working grid.
 
     bulk: median over healthy scans of the robust spread of z within one scan, what a scan's own spread is
     compared with.

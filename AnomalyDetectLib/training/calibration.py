@@ -104,7 +104,7 @@ def healthy_scans(data: Path, which: str) -> list[Path]:
 
 
 def fit_scorer(cases: Iterable[HealthyCase], rebuild: Callable[[Prepared], Rebuild]) -> Scorer:
-    """Healthy statistics of every evidence map of a model, and of their mean."""
+    """Healthy statistics of every evidence map of a model, and of what they are fused to."""
     prepared, maps = [], []
     for case in cases:
         rebuilt = rebuild(case.prepared)

@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from AnomalyDetectLib.errors import VolumeError
+from AnomalyDetectLib.scoring.evidence import fuse
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import Scorer, image_score, load_scorer
 from AnomalyDetectLib.scoring.statistics import HealthyStatistics, fit_statistics, spread
@@ -93,3 +94,11 @@ def test_maps_come_from_a_score_alone() -> None:
     assert maps.brain.sum() == 2 * 9 * 10
     with pytest.raises(VolumeError, match="dimensions"):
         AnomalyMaps.from_score(score[0])
+
+
+def test_what_the_network_expects_to_be_a_lesion_adds_to_the_residual_with_its_sign() -> None:
+    residual = np.array([2.0, -2.0, 2.0], np.float32)
+    anomaly = np.array([4.0, 4.0, -4.0], np.float32)
+    assert np.allclose(fuse({"residual": residual, "anomaly": anomaly}), [4, -4, 2])
+    assert np.allclose(fuse({"residual": residual}), residual)
+    assert np.allclose(fuse({"anomaly": anomaly}), [4, 4, 0])
