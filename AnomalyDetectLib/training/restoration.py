@@ -96,7 +96,7 @@ def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor
         bend = None
         if rng.random() < 0.5:
             bend = torch.stack(
-                [fields.smooth_noise(rng, size, (6, 7, 6), rng.uniform(0.2, 0.9)) for _ in range(3)]
+                [fields.smooth_noise(rng, size, (6, 7, 6), rng.uniform(0.2, 1.3)) for _ in range(3)]
             )
         image = fields.sample_affine(image[None], index_map, size, bend)[0]
         flags = torch.stack([tissue.float(), brain.float()])
@@ -105,13 +105,16 @@ def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor
     if rng.random() < 0.5:
         image, tissue, brain = image.flip(0), tissue.flip(0), brain.flip(0)
     if rng.random() < 0.6:
-        image = image.clamp(min=1e-3) ** rng.uniform(0.7, 1.4)  # white matter stays 1
+        image = image.clamp(min=1e-3) ** rng.uniform(0.6, 1.6)  # white matter stays 1
+    if rng.random() < 0.6:  # another scanner's contrast, which differs from place to place
+        contrast = torch.exp(fields.smooth_noise(rng, size, (4, 4, 4), rng.uniform(0.03, 0.2)))
+        image = (1 - (1 - image) * contrast).clamp(min=0)
     if rng.random() < 0.3:
         image = fields.thick_slices(image, rng.uniform(1.3, 3.2), int(rng.choice([2, 2, 1, 0])), rng.random())
     elif rng.random() < 0.4:
         image = fields.blur(image, rng.uniform(0.3, 0.8))
-    if rng.random() < 0.6:
-        image = image * fields.bias_field(rng, size, rng.uniform(0.01, 0.08))
+    if rng.random() < 0.75:
+        image = image * fields.bias_field(rng, size, rng.uniform(0.01, 0.14))
     image = image * rng.normal(1.0, 0.025)
     if rng.random() < 0.5:  # another extraction's rim
         rim = -functional.max_pool3d(-brain.float()[None, None], 3, 1, 1)[0, 0]
