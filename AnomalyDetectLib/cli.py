@@ -295,11 +295,14 @@ def benchmark(
     model: Annotated[
         str, typer.Option(help="For findings with --data: whose false alarms are counted.")
     ] = "auto",
+    onto_cards: Annotated[
+        bool, typer.Option(help="For detection: write the figures onto the models' cards.")
+    ] = False,
 ) -> None:
     """Measure the product and print the figures that the cards quote."""
     from AnomalyDetectLib.evaluation.benchmarks import run_benchmark
 
-    _guard(lambda: run_benchmark(name, data, to, limit, out, model))
+    _guard(lambda: run_benchmark(name, data, to, limit, out, model, onto_cards))
 
 
 def main() -> None:

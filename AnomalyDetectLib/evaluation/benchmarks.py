@@ -12,12 +12,18 @@ WITH_DATA = ("detection", "preparation", "road")
 
 
 def run_benchmark(
-    name: str, data: Path | None, out: Path, limit: int | None, console: Console, model: str = "auto"
+    name: str,
+    data: Path | None,
+    out: Path,
+    limit: int | None,
+    console: Console,
+    model: str = "auto",
+    onto_cards: bool = False,
 ) -> None:
     """Run one benchmark. Raises `AnomalyDetectError` for an unknown name or a missing data folder.
 
     findings: without data how long a slider step takes, with data whether a model's false alarms are as
-    expected.
+    expected. onto_cards: the figures of detection are written onto the models' cards.
     """
     if (name in WITH_DATA or data is not None) and (data is None or not data.is_dir()):
         raise AnomalyDetectError(f"benchmark {name}: give the folder of the development data with --data")
@@ -35,7 +41,7 @@ def run_benchmark(
     if name == "detection":
         from AnomalyDetectLib.evaluation import detection_benchmark
 
-        detection_benchmark.run(Path(str(data)), out, limit, console)
+        detection_benchmark.run(Path(str(data)), out, limit, console, onto_cards)
     elif name == "preparation":
         from AnomalyDetectLib.evaluation import preparation_benchmark
 

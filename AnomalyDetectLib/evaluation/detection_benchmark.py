@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from AnomalyDetectLib.findings.engine import FindingsEngine
 from AnomalyDetectLib.findings.settings import FindingsSettings
 from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.models import zoo
+from AnomalyDetectLib.models.card import ModelCard, write_card
 from AnomalyDetectLib.pipeline import Detector, chosen, load_detector, load_head_network
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
@@ -62,8 +63,13 @@ class ScanRow:
     lesions: tuple[LesionRow, ...]
 
 
-def run(data: Path, out: Path, limit: int | None, console: Console) -> dict[str, object]:
-    """Measure every model on both healthy sets; print the table, write detection.json, return the figures."""
+def run(
+    data: Path, out: Path, limit: int | None, console: Console, onto_cards: bool = False
+) -> dict[str, object]:
+    """Measure every model on both healthy sets; print the table, write detection.json, return the figures.
+
+    onto_cards: write the means onto the models' cards, too.
+    """
     network = load_head_network()
     detectors = [load_detector(card) for card in zoo.cards() if "T1" in card.contrasts]
     names = [one.card.name for one in detectors]
@@ -88,9 +94,22 @@ def run(data: Path, out: Path, limit: int | None, console: Console) -> dict[str,
         which: {name: [asdict(r) for r in one] for name, one in models.items()}
         for which, models in rows.items()
     }
+    if onto_cards:
+        for detector in detectors:
+            put_onto_card(detector.card, {which: one[detector.card.name] for which, one in figures.items()})
     result = {"figures": figures, "paired_ap_difference": differences, "scans": every}
     (out / "detection.json").write_text(json.dumps(result, indent=1))
     return result
+
+
+def put_onto_card(card: ModelCard, figures: dict[str, dict[str, tuple[float, float, float]]]) -> None:
+    """Add mean and 95 % interval of each figure, by healthy set, to the card in its folder."""
+    measured = {
+        f"simulated lesions, {which}: {name}": f"{mean:.3f} ({low:.3f}-{high:.3f})"
+        for which, one in figures.items()
+        for name, (mean, low, high) in one.items()
+    }
+    write_card(replace(card, figures=card.figures | measured))
 
 
 def measure(
