@@ -37,6 +37,11 @@ def run_benchmark(
 
         findings_benchmark.run(out, console=console)
         return
+    if name == "panel":
+        from AnomalyDetectLib.evaluation import panel_benchmark
+
+        panel_benchmark.run(out, console)
+        return
     assert data is not None or name not in WITH_DATA
     if name == "detection":
         from AnomalyDetectLib.evaluation import detection_benchmark
@@ -52,5 +57,5 @@ def run_benchmark(
         road_benchmark.run(Path(str(data)), out, console)
     else:
         raise AnomalyDetectError(
-            f"benchmark {name!r} is unknown; there are {', '.join((*WITH_DATA, 'findings'))}"
+            f"benchmark {name!r} is unknown; there are {', '.join((*WITH_DATA, 'findings', 'panel'))}"
         )

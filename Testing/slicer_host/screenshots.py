@@ -1,0 +1,67 @@
+"""Draws the pictures in Resources/Screenshots: panel and views after a detection in the simulated patient.
+
+    python -m Testing.slicer_host.screenshots
+
+No person was scanned for them. Look at each one before it is committed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+
+import numpy as np
+
+from Testing.slicer_host import python_qt, scripted_module
+from Testing.slicer_host.boot import boot
+from Testing.slicer_host.module import load_module, open_widget, wait
+from Testing.slicer_host.views import save, views_of_layout, why_no_rendering
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "Resources" / "Screenshots"
+VIEW_SIZE = (420, 420)
+ORDER = (
+    ("AnomalyScan", "AnomalyHealthy", "AnomalyScore"),
+    ("AnomalyCoronal", "AnomalySagittal", "Anomaly3D"),
+)
+
+
+def draw(folder: Path) -> None:
+    """Write views.png and panel.png into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    slicer = boot()
+    app = python_qt.install()
+    scripted_module.install()
+    widget = open_widget(load_module(ROOT / "AnomalyDetect" / "AnomalyDetect.py"), "AnomalyDetect")
+    widget.panels["scan"].ui.sampleButton.click()
+    widget.panels["detect"].ui.detectButton.click()
+    wait(lambda: not widget.logic.busy, 500)
+    views = views_of_layout(VIEW_SIZE)
+    widget.refresh()
+    for view in views.values():
+        view.fit()
+    case = widget.logic.case
+    largest = max(range(len(case.findings)), key=lambda row: abs(case.findings.table[row].peak_z))
+    widget.panels["findings"].ui.findingsTable.selectRow(largest)
+    wait(lambda: widget.panels["findings"]._curve_work is None, 60)
+    widget.parent.resize(430, 1180)
+    for _ in range(5):
+        app.processEvents()
+    views["Anomaly3D"].renderer.GetActiveCamera().Azimuth(150)
+    views["Anomaly3D"].fit()
+    picture = np.vstack([np.hstack([views[name].picture() for name in row]) for row in ORDER])
+    save(picture, folder / "views.png")
+    widget.parent.grab().save(str(folder / "panel.png"))
+    widget.exit()
+    widget.cleanup()
+    slicer.mrmlScene.Clear(0)
+
+
+if __name__ == "__main__":
+    if why_no_rendering():
+        sys.exit(why_no_rendering())
+    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else SCREENSHOTS)
