@@ -6,7 +6,7 @@ STAMP := $(VENV)/.anomalydetect-installed
 # The version that the figures were measured with; any other from the dependency range is as good.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test lint bundle cmake-lists clean
+.PHONY: demo test lint bundle cmake-lists slicer-test clean
 
 demo: $(STAMP)
 	$(BIN)/anomalydetect demo
@@ -35,6 +35,12 @@ bundle: $(STAMP)
 # After a file was added or removed: what CMake packages.
 cmake-lists:
 	$(PYTHON) Testing/packaging/cmake_lists.py
+
+# In a Slicer application, which the tests of `make test` do without.
+slicer-test:
+	@test -n "$(SLICER)" || { echo "Name the application: make slicer-test SLICER=path/to/Slicer"; exit 1; }
+	"$(SLICER)" --testing --no-splash --no-main-window --ignore-slicerrc \
+		--additional-module-paths "$(CURDIR)/AnomalyDetect" --python-script Testing/slicer/desktop_story.py
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
