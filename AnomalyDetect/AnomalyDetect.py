@@ -241,6 +241,7 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ):
             self.addObserver(slicer.mrmlScene, event, slot)
         self.take_parameters()
+        self.refresh()
 
     def cleanup(self):
         """The module is unloaded: end the worker."""

@@ -11,6 +11,8 @@ from AnomalyDetectPanels.panel import Panel
 TICKS, FEWEST, DECADES = 200, 0.1, 2
 SETTLE_MILLISECONDS = 250
 CURVE_MILLISECONDS = 30
+CURVE_POINTS = 20
+LARGEST_Z = 15.0
 FINE = ("open", "close", "grow", "minimum")
 SIGNS = {"bright": "▲", "dark": "▼"}
 MARKS = {"keep": "✓", "reject": "✗"}
@@ -227,6 +229,7 @@ class FindingsPanel(Panel):
         if self.case is None:
             return
         settings = self.case.session.settings
+        self.ui.thresholdSlider.maximum = max(LARGEST_Z, self.case.result.engine.largest_score)
         self.choose(self.ui.signSelector, settings.sign)
         self.ui.thresholdSlider.value = settings.threshold
         self.ui.openSlider.value = settings.open_mm
@@ -253,7 +256,7 @@ class FindingsPanel(Panel):
             self.ui.meaningLabel.text = _("This model has no calibration: only the threshold can be set.")
         else:
             self.ui.falseAlarmsLabel.text = _("{n:.2g}  (z ≥ {z:.2f})").format(n=expected, z=threshold)
-            text = _("{n:.2g}: in a healthy brain, {n:.2g} findings like these are expected.")
+            text = _("{n:.2g}: so many findings like these are expected in a healthy brain.")
             caveats = self.case.result.engine.false_alarms.caveats(findings.settings)
             self.ui.meaningLabel.text = " ".join([text.format(n=expected), *caveats])
         text = _("{n} findings, {ml:.1f} ml, {hidden} uncertain ones hidden")
@@ -324,9 +327,12 @@ class FindingsPanel(Panel):
             engine = self.case.result.engine.fork()
 
             def work():
-                from AnomalyDetectLib.findings.curves import curves, default_thresholds
+                import numpy
 
-                return curves(engine, settings, default_thresholds(engine)[::2])
+                from AnomalyDetectLib.findings.curves import curves
+
+                top = max(12.0, 1.3 * settings.threshold)
+                return curves(engine, settings, numpy.geomspace(1.5, top, CURVE_POINTS))
 
             self._curve_of, self._curves = wanted, None
             self._curve_work = Background(work)

@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 # Marks a node as ours: what the module may remove, and nothing else.
 OWNED = "AnomalyDetect.Role"
-SCORE_LIMIT_Z = 10.0
 # Shown from this share of the largest value on, so that the small differences of normal tissue veil nothing.
 RESIDUAL_SHOWN, UNCERTAINTY_SHOWN = 0.25, 0.35
 ROLES = ("healthy", "residual", "score", "uncertainty", "regions", "segmentation", "labelmap", "brain")
-TITLES = {"score": "score, z", "residual": "residual, scan units", "uncertainty": "uncertainty, z"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +104,8 @@ def case_in_scene(scan: Any) -> CaseNodes | None:
 
 def hide_normal(nodes: CaseNodes, threshold_z: float) -> None:
     """Leave the score transparent where |z| is below the threshold."""
-    set_colours(nodes.score.GetDisplayNode().GetColorNode(), diverging(SCORE_LIMIT_Z, threshold_z))
+    display = nodes.score.GetDisplayNode()
+    set_colours(display.GetColorNode(), diverging(float(display.GetWindowLevelMax()), threshold_z))
 
 
 def _volume(scan: Any, role: str, array: NDArray[Any], kind: str = "vtkMRMLScalarVolumeNode") -> Any:
@@ -143,7 +142,7 @@ def _show_healthy(healthy: Any, scan: Any) -> None:
 
 
 def _show_map(node: Any, role: str, result: Result) -> None:
-    limit = SCORE_LIMIT_Z if role == "score" else result.limits[role]
+    limit = result.limits[role]
     if role == "uncertainty":
         low, colours = 0.0, sequential(limit, UNCERTAINTY_SHOWN * limit)
     else:
@@ -154,12 +153,6 @@ def _show_map(node: Any, role: str, result: Result) -> None:
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low, limit)
     display.SetInterpolate(False)
-    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
-    legend.SetTitleText(TITLES[role])
-    legend.SetLabelFormat("%.3g")
-    legend.SetNumberOfLabels(5)
-    legend.SetSize(0.12, 0.45)
-    legend.SetVisibility(False)
 
 
 def _segmentation(scan: Any) -> Any:

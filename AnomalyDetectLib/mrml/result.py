@@ -21,6 +21,8 @@ MAPS = ("healthy", "residual", "score", "uncertainty")
 # Codes of the atlas, written beside the maps; not there without alignment.
 REGIONS = "regions.nii.gz"
 COARSE_STEP = 4
+# The score's colours end here, or farther out where a model's thresholds lie high.
+SCORE_LIMIT_Z, LARGEST_LIMIT = 10.0, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,7 @@ class Result:
 
     maps: on the scan's grid. engine: built on them. settings: that the worker chose. report: report.json.
     expected: false alarms in a healthy brain that were asked for, None without calibration. arrays: the maps
-    as VTK stores them, (k,j,i). limits: largest value to show of residual and uncertainty. surface:
+    as VTK stores them, (k,j,i). limits: largest value to show of score, residual, uncertainty. surface:
     vtkPolyData of the brain's outside, RAS mm.
     """
 
@@ -88,6 +90,7 @@ def built(maps: AnomalyMaps, report: Mapping[str, Any], expected: float | None =
     if maps.region is not None:
         arrays["regions"] = np.ascontiguousarray(maps.region.T)
     limits = {
+        "score": max(SCORE_LIMIT_Z, min(engine.largest_score, LARGEST_LIMIT * settings.threshold)),
         "residual": _limit(np.abs(maps.residual[maps.brain])),
         "uncertainty": _limit(maps.uncertainty[maps.brain]),
     }

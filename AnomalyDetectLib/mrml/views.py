@@ -15,6 +15,8 @@ COMPARE_LAYOUT, PLANES_LAYOUT = 77301, 77302
 SCAN_VIEW, HEALTHY_VIEW, SCORE_VIEW = "AnomalyScan", "AnomalyHealthy", "AnomalyScore"
 CORONAL_VIEW, SAGITTAL_VIEW, THREE_D_VIEW = "AnomalyCoronal", "AnomalySagittal", "Anomaly3D"
 VIEW_GROUP = 77
+DRAWN_IN = "AnomalyDetect.DrawnIn"
+TITLES = {"score": "score, z", "residual": "residual, scan units", "uncertainty": "uncertainty, z"}
 LAYOUTS = {"compare": COMPARE_LAYOUT, "planes": PLANES_LAYOUT}
 
 
@@ -115,15 +117,34 @@ def show_layers(nodes: CaseNodes, look: Look) -> None:
         composite.SetForegroundOpacity(look.opacity)
         composite.SetLinkedControl(place.startswith("Anomaly"))
     for name, node in nodes.overlays.items():
-        legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
-        if legend is not None:
-            legend.SetVisibility(name == look.overlay)
-            node.GetDisplayNode().Modified()  # the legend is drawn when its volume's display changes
+        _show_legend(node, TITLES[name] if name == look.overlay and name in TITLES else "")
     display = nodes.segmentation.GetDisplayNode()
     display.SetVisibility2DFill(not look.outline_only)
     display.SetVisibility2DOutline(True)
     display.SetOpacity2DFill(0.35)
     display.SetSliceIntersectionThickness(2)
+
+
+def _show_legend(node: Any, title: str) -> None:
+    """The legend of a volume, or none for an empty title.
+
+    A view draws only legends that are added after it: when there are new views, the legend is made anew.
+    """
+    logic = slicer.modules.colors.logic()
+    legend = logic.GetColorLegendDisplayNode(node)
+    drawn_in = " ".join(view.GetID() for view in slice_nodes())
+    if legend is not None and title and legend.GetAttribute(DRAWN_IN) == drawn_in:
+        return
+    if legend is not None:
+        slicer.mrmlScene.RemoveNode(legend)
+    if title:
+        legend = logic.AddDefaultColorLegendDisplayNode(node.GetDisplayNode())
+        legend.SetAttribute(DRAWN_IN, drawn_in)
+        legend.SetTitleText(title)
+        legend.SetLabelFormat("%.3g")
+        legend.SetNumberOfLabels(5)
+        legend.SetSize(0.12, 0.45)
+        node.GetDisplayNode().Modified()
 
 
 def hide_layers(nodes: CaseNodes) -> None:

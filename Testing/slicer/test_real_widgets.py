@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,14 +86,20 @@ def test_no_icon_or_style_is_assigned_that_the_real_widgets_lack() -> None:
                     assert target.attr in known, f"{path.name}:{node.lineno}: {ast.unparse(target)}"
 
 
-def test_loading_the_module_imports_nothing_but_slicers_own_modules() -> None:
-    script = f"""
+def run_in_a_process_of_its_own(script: str, **environment: str) -> Any:
+    """A script that starts with nothing imported."""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+OPEN_PANEL = f"""
 import sys
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {HEAVY!r}:
-            raise ImportError("not at file scope: " + name)
-sys.meta_path.insert(0, Refuse())
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from Testing.slicer_host.boot import boot
@@ -102,10 +109,27 @@ python_qt.install(); scripted_module.install()
 from Testing.slicer_host.module import load_module, open_widget
 module = load_module(Path({str(ROOT / "AnomalyDetect" / "AnomalyDetect.py")!r}))
 widget = open_widget(module, "AnomalyDetect")
-print("made", widget.panels["detect"].ui.detectButton.toolTip)
+print("made", widget.panels["hand_over"].ui.reportButton.toolTip)
 widget.cleanup()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert "made choose a volume" in done.stdout, done.stderr[-2000:]
+
+
+def test_slicers_own_python_files_go_before_the_stand_ins(booted: Any, tmp_path: Path) -> None:
+    (tmp_path / "slicer").mkdir()
+    own = "def tr(text):\n    return text.upper()\n\ndef translate(context, text):\n    return text\n"
+    (tmp_path / "slicer" / "i18n.py").write_text(own, encoding="utf-8")
+    done = run_in_a_process_of_its_own(OPEN_PANEL, SLICER_PYTHON_DIR=str(tmp_path))
+    assert "made DETECT ANOMALIES FIRST" in done.stdout, done.stderr[-2000:]
+
+
+def test_loading_the_module_imports_nothing_but_slicers_own_modules(booted: Any) -> None:
+    refuse = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {HEAVY!r}:
+            raise ImportError("not at file scope: " + name)
+sys.meta_path.insert(0, Refuse())
+"""
+    done = run_in_a_process_of_its_own(refuse + OPEN_PANEL)
+    assert "made detect anomalies first" in done.stdout, done.stderr[-2000:]

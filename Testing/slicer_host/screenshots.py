@@ -47,8 +47,9 @@ def draw(folder: Path) -> None:
     case = widget.logic.case
     largest = max(range(len(case.findings)), key=lambda row: abs(case.findings.table[row].peak_z))
     widget.panels["findings"].ui.findingsTable.selectRow(largest)
+    case.jump(case.findings.table[largest])
     wait(lambda: widget.panels["findings"]._curve_work is None, 60)
-    widget.parent.resize(430, 1180)
+    widget.parent.resize(430, 1300)
     for _ in range(5):
         app.processEvents()
     views["Anomaly3D"].renderer.GetActiveCamera().Azimuth(150)

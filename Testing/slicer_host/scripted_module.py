@@ -228,9 +228,7 @@ def _disconnect(self: Any, tag: int | None) -> None:
 
 
 def install() -> None:
-    """Put the stand-ins where the module file imports them from, unless Slicer's own files are there."""
-    if os.environ.get("SLICER_PYTHON_DIR") and find_spec(MODULE) is not None:
-        return
+    """Put the stand-ins where the module file imports them from; Slicer's own files go first, one by one."""
     names = (ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleLogic)
     _module(MODULE, {cls.__name__: cls for cls in (*names, ScriptedLoadableModuleTest)})
     _module(WRAPPER, {"parameterNodeWrapper": parameterNodeWrapper, "WithinRange": WithinRange})
@@ -244,7 +242,8 @@ def install() -> None:
 
 
 def _module(name: str, contents: dict[str, Any]) -> None:
-    if name not in sys.modules:
-        module = types.ModuleType(name)
-        vars(module).update(contents, __all__=list(contents))
-        sys.modules[name] = module
+    if name in sys.modules or (os.environ.get("SLICER_PYTHON_DIR") and find_spec(name) is not None):
+        return
+    module = types.ModuleType(name)
+    vars(module).update(contents, __all__=list(contents))
+    sys.modules[name] = module
