@@ -247,6 +247,7 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The module is unloaded: end the worker."""
         self.timer.stop()
         self.panels["findings"].close()
+        self._leave_parameters()
         self.removeObservers()
         self.logic.close()
 

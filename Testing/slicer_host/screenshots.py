@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
 import numpy as np
 
+from AnomalyDetectLib.io.read import read_volume
+from AnomalyDetectLib.resources import resource
 from Testing.slicer_host import python_qt, scripted_module
 from Testing.slicer_host.boot import boot
 from Testing.slicer_host.module import load_module, open_widget, wait
@@ -23,7 +26,7 @@ from Testing.slicer_host.views import save, views_of_layout, why_no_rendering
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "Resources" / "Screenshots"
-VIEW_SIZE = (420, 420)
+VIEW_SIZE = (340, 340)
 ORDER = (
     ("AnomalyScan", "AnomalyHealthy", "AnomalyScore"),
     ("AnomalyCoronal", "AnomalySagittal", "Anomaly3D"),
@@ -45,9 +48,9 @@ def draw(folder: Path) -> None:
     for view in views.values():
         view.fit()
     case = widget.logic.case
-    largest = max(range(len(case.findings)), key=lambda row: abs(case.findings.table[row].peak_z))
-    widget.panels["findings"].ui.findingsTable.selectRow(largest)
-    case.jump(case.findings.table[largest])
+    row = lesion_row(widget)
+    widget.panels["findings"].ui.findingsTable.selectRow(row)
+    case.jump(case.findings.table[row])
     wait(lambda: widget.panels["findings"]._curve_work is None, 60)
     widget.parent.resize(430, 1300)
     for _ in range(5):
@@ -60,6 +63,19 @@ def draw(folder: Path) -> None:
     widget.exit()
     widget.cleanup()
     slicer.mrmlScene.Clear(0)
+
+
+def lesion_row(widget: Any) -> int:
+    """The row that holds most of a true lesion, with the main slider at the first place that shows one."""
+    truth = read_volume(resource("SampleData", "demo_truth.nii.gz")).array > 0
+    case, slider = widget.logic.case, widget.panels["findings"].ui.falseAlarmsSlider
+    for tick in range(slider.value, slider.maximum + 1, 10):
+        slider.value = tick
+        widget.panels["findings"]._settle()
+        hits = [int(truth.reshape(-1)[case.findings.with_id(row.id)].sum()) for row in case.findings.table]
+        if max(hits, default=0) > 0:
+            return int(np.argmax(hits))
+    return 0
 
 
 if __name__ == "__main__":
