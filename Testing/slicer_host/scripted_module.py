@@ -103,6 +103,7 @@ def parameterNodeWrapper(cls: type) -> type:
     def initialise(self: Any, node: Any) -> None:
         self.parameterNode = node
         self._connections = {}
+        self._observers = {}
         self._updating = False
         for name in hints:
             if not _is_in(node, name, hints[name]):
@@ -193,7 +194,7 @@ def _connector(widget: Any) -> tuple[str, Callable[[], Any], Callable[[Any], Non
 
 
 def _connect(self: Any, mapping: dict[str, Any]) -> int:
-    tag = len(self._connections)
+    tag = max(self._connections, default=-1) + 1
     entries = []
     for name, widget in mapping.items():
         signal, read, write = _connector(widget)
@@ -218,13 +219,15 @@ def _connect(self: Any, mapping: dict[str, Any]) -> int:
         finally:
             self._updating = False
 
-    self.parameterNode.AddObserver(vtkCommand.ModifiedEvent, show)
+    self._observers[tag] = self.parameterNode.AddObserver(vtkCommand.ModifiedEvent, show)
     return tag
 
 
 def _disconnect(self: Any, tag: int | None) -> None:
     for _name, widget, signal, _write, follow in self._connections.pop(tag, []):
         widget.disconnect(signal, follow)
+    if tag in self._observers:
+        self.parameterNode.RemoveObserver(self._observers.pop(tag))
 
 
 def install() -> None:
