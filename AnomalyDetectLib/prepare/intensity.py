@@ -1,4 +1,6 @@
-"""Intensity: divide out the bias field and scale white matter to 1, so that a large lesion shifts neither."""
+"""Intensity: divide out the bias field, scale white matter to 1 and T1 grey matter to its usual share of it;
+a large lesion shifts none of them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,8 @@ from AnomalyDetectLib.volume import BoolArray, FloatArray
 SHRINK = 2
 ITERATIONS = [20, 15]
 MIN_VOXELS = 200
+GREY_OF_WHITE = 0.73  # mode of grey over mode of white matter in the T1 training scans
+EXPONENTS = (0.4, 2.5)
 DEEP_OVER_ALL = (
     1.048  # mode of deep over mode of all white matter in T1 training scans; 1 unit is all white matter
 )
@@ -69,6 +73,21 @@ def white_matter_scale(image: FloatArray, deep_white: BoolArray) -> float:
             f"white matter has intensity {scale:.3g}; signed images can't be scaled, export magnitudes"
         )
     return scale
+
+
+def contrast_exponent(image: FloatArray, grey: BoolArray, modality: str) -> float:
+    """The power that takes T1 grey matter to `GREY_OF_WHITE` and leaves white matter at 1.
+
+    1 for other contrasts than T1. image: working units (X,Y,Z). Scanners and sequences differ in T1 contrast
+    more than healthy brains do; a power is monotone, so nothing that stands out is lost, and it can be
+    undone. The mode is what counts: a lesion among the grey matter doesn't shift it.
+    """
+    if modality != "T1" or int(grey.sum()) < MIN_VOXELS:
+        return 1.0
+    found = mode(image[grey])
+    if not 0.05 < found < 0.99:
+        return 1.0
+    return float(np.clip(np.log(GREY_OF_WHITE) / np.log(found), *EXPONENTS))
 
 
 def trusted_tissue(image: FloatArray, brain: BoolArray, white: BoolArray, grey: BoolArray) -> BoolArray:

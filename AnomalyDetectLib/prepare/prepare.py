@@ -67,6 +67,7 @@ def prepare(
     done("intensity")
     ratios = scan_fit.tissue_ratios(image, fluid, grey, white)
     guessed = scan_fit.guess_modality(*ratios)
+    exponent = intensity.contrast_exponent(image, grey, volume.modality or guessed)
     seen = Observations(
         brain_ml=reading.brain_ml,
         spacing_mm=max(volume.grid.spacing),
@@ -80,7 +81,7 @@ def prepare(
         brain_mask = resample_mask(reading.brain, reading.grid, volume.grid)
     done("scan_fit")
     return Prepared(
-        tensor=torch.from_numpy(image)[None, None],
+        tensor=torch.from_numpy(np.maximum(image, 0) ** np.float32(exponent))[None, None],
         brain=working.brain,
         input_brain=brain_mask,
         to_input=way,
@@ -91,6 +92,7 @@ def prepare(
         observations=seen,
         alignment_overlap=fitted.overlap,
         stripped=reading.stripped,
+        exponent=exponent,
         seconds=seconds,
     )
 

@@ -76,6 +76,7 @@ class Prepared:
     brain: bool (X,Y,Z). input_brain: bool (i,j,k), the brain on the scan's grid.
     to_input: the way back. modality: T1, T2, FLAIR or PD, as given or guessed. fit: the gate's verdict.
     scale: scanner units of one working unit. bias: float32 (X,Y,Z), multiplicative field divided out.
+    exponent: power that was taken after that, so that T1 contrast is alike on all scanners.
     observations: what the gate looked at. alignment_overlap: Dice of the aligned brain with the template's.
     stripped: the scan came without a skull. seconds: wall time of each stage.
     """
@@ -91,4 +92,10 @@ class Prepared:
     observations: Observations
     alignment_overlap: float
     stripped: bool
+    exponent: float = 1.0
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def in_scanner_units(self, working: FloatArray) -> FloatArray:
+        """An image in working units (X,Y,Z) in the scanner's: what `prepare` did to intensities, undone."""
+        power = np.maximum(working, 0) ** np.float32(1 / self.exponent)
+        return np.asarray(power * self.bias * self.scale, dtype=np.float32)

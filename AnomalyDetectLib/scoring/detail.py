@@ -9,7 +9,7 @@ import numpy as np
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Grid, Volume
 
-NORMAL_Z, ABNORMAL_Z = 2.0, 3.5
+NORMAL_Z, ABNORMAL_Z = 5.0, 10.0  # healthy scans have a hundredth of their voxels beyond the first
 MARGIN = 3
 
 
@@ -59,9 +59,9 @@ def healthy_version(
     way = prepared.to_input.on(box.grid)
     scan = volume.array[box.slices]
     brain = prepared.input_brain[box.slices]
-    gain = prepared.bias * prepared.scale
-    carried = prepared.tensor[0, 0].numpy() * gain
-    correction = way.to_input(residual * gain)
+    working = prepared.tensor[0, 0].numpy()
+    carried = prepared.in_scanner_units(working)
+    correction = way.to_input(carried - prepared.in_scanner_units(working - residual))
     detail = scan - way.to_input(carried)
     unusual = way.to_input(abnormality(z))
     healthy = np.where(brain, scan - correction - unusual * detail, scan)

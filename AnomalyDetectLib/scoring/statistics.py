@@ -14,7 +14,9 @@ from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth
 SHRINK = 2
 SMOOTHING_MM = 4.0
 LEAST_COVERAGE = 0.1
-BULK = (1.0, 1.8)  # how far a scan may widen the healthy spread
+BULK = (1.0, 3.0)  # how far a scan may widen the healthy spread
+BULK_QUANTILE = 0.8  # of |z|: beyond what noise and contrast decide, below what a large lesion reaches
+NORMAL_QUANTILE = 1.2816  # of |z| at `BULK_QUANTILE`
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class HealthyStatistics:
         """z = (evidence - mean) / sd (X,Y,Z), 0 outside the brain, widened where the whole scan is noisier
         than healthy ones.
 
-        The widening compares the robust spread (median absolute z) of the scan's voxels with that of healthy
-        scans. A lesion of a tenth of the brain moves a median by little, so it isn't eaten; the factor is
-        kept within `BULK`.
+        The widening compares the robust spread (a quantile of |z|) of the scan's voxels with that of healthy
+        scans. A lesion of a tenth of the brain moves it by little, so it isn't eaten; the factor is kept
+        within `BULK`.
         """
         z = np.where(brain, (evidence - self.mean) / self.sd, 0).astype(np.float32)
         factor = float(np.clip(spread(z, brain) / max(self.bulk, 1e-6), *BULK))
@@ -58,9 +60,9 @@ class HealthyStatistics:
 
 
 def spread(z: FloatArray, brain: BoolArray) -> float:
-    """Robust SD of a map inside the brain, 1.4826 times the median absolute value."""
+    """Robust SD of a map inside the brain: its `BULK_QUANTILE` of |z| over that of a normal distribution."""
     values = np.abs(z[brain])
-    return 1.4826 * float(np.median(values)) if len(values) else 0.0
+    return float(np.quantile(values, BULK_QUANTILE)) / NORMAL_QUANTILE if len(values) else 0.0
 
 
 def fit_statistics(

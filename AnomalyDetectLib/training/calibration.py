@@ -70,6 +70,7 @@ def _store(prepared: Prepared, file: Path) -> None:
         way=prepared.to_input.working_from_input,
         bias=prepared.bias.astype(np.float16),
         scale=prepared.scale,
+        exponent=prepared.exponent,
         overlap=prepared.alignment_overlap,
         seen=json.dumps(asdict(prepared.observations)),
     )
@@ -87,6 +88,7 @@ def _restored(volume: Volume, file: Path) -> Prepared:
             modality=seen.asked or seen.guessed,
             fit=ScanFit(),
             scale=float(stored["scale"]),
+            exponent=float(stored["exponent"]),
             bias=stored["bias"].astype(np.float32),
             observations=seen,
             alignment_overlap=float(stored["overlap"]),

@@ -17,15 +17,15 @@ DARKEST_WHITE = 0.2  # of the brightest tissue: less would turn every other tiss
 PARTIAL_VOLUME = 0.5  # voxels: blur of the painted labels' edges
 
 
-def recontrast(rng: np.random.Generator, image: Tensor, tissue: Tensor) -> Tensor:
-    """The brain in a random contrast, white matter 1 (X,Y,Z).
+def recontrast(rng: np.random.Generator, image: Tensor, tissue: Tensor, t1: bool = False) -> Tensor:
+    """The brain in a random contrast, or in another T1 contrast, white matter 1 (X,Y,Z).
 
     image: a T1 scan in working units. tissue: its classes (X,Y,Z). A random share is painted, class by
     class, with the scan's own texture on top; the rest maps the scan's intensities through a curve that takes
     fluid, grey and white matter to their new means, which keeps the finest anatomy.
     """
     classes = tissue.long()
-    target = torch.from_numpy(tissue_means(rng))
+    target = torch.from_numpy(tissue_means(rng, t1))
     target[labels.WHITE] = target[labels.WHITE].clamp(min=DARKEST_WHITE)
     target = (target / target[labels.WHITE]).clamp(max=BRIGHTEST)
     own = class_means(image, classes)

@@ -92,13 +92,13 @@ def _paint(
     here, size = image[shape.box], (weight.shape[0], weight.shape[1], weight.shape[2])
     amplitude = _amplitude(rng, severity, difficulty)
     kind = rng.random()
-    if kind < 0.42:  # the tissue's own texture, shifted
+    if kind < 0.38:  # the tissue's own texture, shifted
         wave = 1 + fields.smooth_noise(rng, size, (4, 4, 4), rng.uniform(0, 0.3))
         return here + weight * amplitude * wave
     inside = float((clean[shape.box] * weight).sum() / weight.sum().clamp(min=1e-3))
     colour = inside + amplitude + fields.smooth_noise(rng, size, (6, 6, 6), rng.uniform(0, 0.1))
     blend = weight * rng.uniform(0.5, 1.0)
-    if kind < 0.68 or radius < 3:  # homogeneous, its texture gone
+    if kind < 0.6 or radius < 3:  # homogeneous, its texture gone
         return here * (1 - blend) + blend * colour
     if kind < 0.82:  # ring, core and halo
         core = shape.weight(rng.uniform(0.35, 0.8))

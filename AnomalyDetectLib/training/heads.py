@@ -146,10 +146,10 @@ def load_label_heads(data: Path, affines: Mapping[str, Affine], held_out: bool) 
     return heads
 
 
-def tissue_means(rng: np.random.Generator) -> NDArray[np.float32]:
-    """Random mean intensity of the nine tissue classes: T1-, T2-, FLAIR-, PD-like or free."""
+def tissue_means(rng: np.random.Generator, t1: bool = False) -> NDArray[np.float32]:
+    """Random mean intensity of the nine tissue classes: T1-, T2-, FLAIR-, PD-like or free; or T1-like."""
     u = rng.uniform
-    kind = rng.choice(5, p=[0.2, 0.2, 0.3, 0.1, 0.2])
+    kind = 0 if t1 else rng.choice(5, p=[0.2, 0.2, 0.3, 0.1, 0.2])
     if kind == 0:  # T1: fluid < grey < white
         fluid, white = u(0.05, 0.3), u(0.6, 1.0)
         grey = fluid + u(0.45, 0.8) * (white - fluid)

@@ -112,7 +112,7 @@ def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor
     if rng.random() < 0.3:
         image = fields.thick_slices(image, rng.uniform(1.3, 3.2), int(rng.choice([2, 2, 1, 0])), rng.random())
     elif rng.random() < 0.4:
-        image = fields.blur(image, rng.uniform(0.3, 0.8))
+        image = fields.blur(image, rng.uniform(0.3, 1.0))
     if rng.random() < 0.75:
         image = image * fields.bias_field(rng, size, rng.uniform(0.01, 0.14))
     image = image * rng.normal(1.0, 0.025)
@@ -128,13 +128,19 @@ class RestorationTask:
     """Input: a corrupted scan; targets: the clean scan and where it was corrupted."""
 
     def __init__(
-        self, data: Path, cache: Path, full_difficulty_at: float = 0.35, other_contrasts: float = 0.0
+        self,
+        data: Path,
+        cache: Path,
+        full_difficulty_at: float = 0.35,
+        other_contrasts: float = 0.0,
+        other_t1: float = 0.0,
     ) -> None:
         """full_difficulty_at: share of the steps after which all kinds of lesions occur; 0: from the start.
-        other_contrasts: share of the scans that are shown in another contrast than T1.
+        other_contrasts, other_t1: share of the scans that are repainted in any contrast, in another T1 one.
         """
         self.full_difficulty_at = full_difficulty_at
         self.other_contrasts = other_contrasts
+        self.other_t1 = other_t1
         self.scans = load_healthy_scans(data, cache, "train")
         held_out = load_healthy_scans(data, cache, "val")
         self.held_out = [
@@ -147,8 +153,10 @@ class RestorationTask:
     def _sample(
         self, rng: np.random.Generator, scan: HealthyScan, difficulty: float = 1.0, plain: bool = False
     ) -> dict[str, Tensor]:
-        if self.other_contrasts and rng.random() < self.other_contrasts:
-            scan = replace(scan, image=recontrast(rng, scan.image.float(), scan.tissue))
+        repainted = rng.random()
+        if not plain and repainted < self.other_contrasts + self.other_t1:
+            t1 = repainted < self.other_t1
+            scan = replace(scan, image=recontrast(rng, scan.image.float(), scan.tissue, t1))
         image, tissue, brain = (scan.image.float(), scan.tissue, scan.brain) if plain else augment(rng, scan)
         severity = float(rng.uniform(0.1, 1.0))
         clean = (image * brain).clamp(0, 2.0)
