@@ -41,9 +41,12 @@ def test_the_threshold_means_the_expected_false_alarms(detection: Detection, det
     assert detector.false_alarms.expected(detection.settings) == pytest.approx(1.0, rel=0.05)
 
 
-def test_the_whole_scan_gets_a_p_value_that_says_unusual(detection: Detection) -> None:
-    assert detection.maps.image_p is not None
-    assert detection.maps.image_p < 0.2
+def test_the_whole_scan_gets_its_place_among_healthy_scans(detection: Detection, detector: Detector) -> None:
+    healthy = np.array(detector.scorer.healthy_image_scores)
+    assert len(healthy) > 30
+    assert detection.maps.image_score is not None
+    beyond = (healthy >= detection.maps.image_score).sum()
+    assert detection.maps.image_p == pytest.approx((1 + beyond) / (1 + len(healthy)))
 
 
 def test_every_stage_is_timed(detection: Detection) -> None:

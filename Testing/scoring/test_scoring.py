@@ -50,12 +50,12 @@ def test_a_noisier_scanner_is_widened_but_a_lesion_is_not_eaten(
     noisy = statistics.standardise(noise(5, brain, scale=1.5), brain)
     assert spread(noisy, brain) == pytest.approx(statistics.bulk, rel=0.1)
     ill = noise(6, brain)
-    lesion = brain & (np.indices(SHAPE)[0] < 6)
-    assert lesion.sum() < 0.15 * brain.sum()
+    lesion = brain & (np.indices(SHAPE)[0] < 5)
+    assert 0.05 * brain.sum() < lesion.sum() < 0.1 * brain.sum()
     whole = statistics.standardise(ill, brain)[lesion]
     ill[lesion] += 3
     change = statistics.standardise(ill, brain)[lesion].mean() - whole.mean()
-    assert change > 0.8 * (3 / statistics.sd[lesion]).mean()
+    assert change > 0.75 * (3 / statistics.sd[lesion]).mean()
 
 
 def test_the_rim_where_few_healthy_scans_have_brain_is_trusted_less(brain: np.ndarray) -> None:
