@@ -33,10 +33,12 @@ NEEDED = (
     "typer",
     "rich",
     "matplotlib",
+    "jinja2",
 )
 # Distribution, what it is for, and how to get it.
 OPTIONAL = (
     ("slicer-core", "Slicer's scene and views without the application", "slicer"),
+    ("highdicom", "DICOM SEG without Slicer's plugin for it", "dicom"),
     ("monai", "training of further model families", "train"),
     ("scikit-learn", "density scores", "train"),
     ("scikit-image", "SSIM in benchmarks", "train"),

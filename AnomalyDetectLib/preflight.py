@@ -44,6 +44,7 @@ PACKAGES = {
     "typer>=0.12": 1,
     "rich>=13.7": 1,
     "matplotlib>=3.8": 10,
+    "jinja2>=3.1": 1,
 }
 TORCH_MEGABYTES = 200
 TORCH_SIZE = "200 MB for the CPU, up to 3 GB for a GPU"
