@@ -41,7 +41,9 @@ class HandOverPanel(Panel):
             ("nifti", _("Writes the findings that were not rejected as a label map.")),
         ):
             self.enable(getattr(self.ui, f"{name}Button"), why_not, tip)
-        tip = _("Opens the export of the findings as DICOM SEG.")
+        tip = _("Writes the findings that were not rejected as DICOM SEG.")
+        if hand_over.has_dicom_plugin():
+            tip = _("Opens the export of the findings as DICOM SEG.")
         self.enable(self.ui.dicomButton, hand_over.why_not_dicom(self.case), tip)
 
     def on_message(self, message):
@@ -61,8 +63,12 @@ class HandOverPanel(Panel):
             slicer.util.selectModule("SegmentEditor")
 
     def to_dicom(self):
-        """Slicer's own export, with the findings as a segmentation."""
-        if hand_over.why_not_dicom(self.case) == "":
+        """Slicer's own export, with the findings as a segmentation; a file where Slicer has none."""
+        if hand_over.why_not_dicom(self.case) != "":
+            return
+        if not hand_over.has_dicom_plugin():
+            self._write(hand_over.write_dicom_seg)
+        else:
             node, take_back = hand_over.to_segmentation(self.case)
             self.case.add_step(take_back)
             text = _("Right-click {name} in the Data module and choose Export to DICOM.")
