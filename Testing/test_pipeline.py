@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from AnomalyDetectLib.errors import Cancelled, ModelError, ScanRefused
 from AnomalyDetectLib.pipeline import STAGES, Detection, Detector, choose_device, detect
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
+from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.volume import Volume
 
 
@@ -80,3 +82,17 @@ def test_a_scan_given_as_another_contrast_is_refused_by_a_t1_model(
 def test_a_device_that_is_not_there_is_said() -> None:
     with pytest.raises(ModelError, match="available"):
         choose_device("tpu")
+
+
+def test_the_number_of_threads_changes_the_score_by_less_than_a_ten_thousandth(
+    patient: Volume, head_network: HeadNetwork, detector: Detector
+) -> None:
+    before, scores = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            prepared = prepare(patient, head_network)
+            scores.append(detector.scorer.z(prepared, detector.model.rebuild(prepared)))
+    finally:
+        torch.set_num_threads(before)
+    assert np.abs(scores[0] - scores[1]).max() < 1e-4

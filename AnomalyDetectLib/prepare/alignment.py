@@ -21,6 +21,7 @@ RADIUS_MM = 80.0
 STEP_MM = 1.0
 REFINING_STEPS = 60
 SHRINKAGE = 0.02
+PROBABILITY_STEPS = 1024
 PLAUSIBLE_SCALE = (0.65, 1.55)
 WORST_OVERLAP = 0.85
 WORST_SPREAD_MM = 15.0
@@ -73,12 +74,16 @@ def refine(reading: HeadReading, template: Template, start: Affine) -> Affine:
 
     Gradient descent (Adam) on a correction of the twelve parameters, in template space at 4 mm; a step's
     length in mm is the same for shift, turn and stretch, because points are measured in units of the brain's
-    radius.
+    radius. In double precision, on rounded probabilities: descent would enlarge what another number of
+    threads changes in the last digits.
     """
-    brain = torch.from_numpy(reading.brain.astype(np.float32))
-    moving = torch.cat([brain[None], torch.from_numpy(reading.tissue) * brain])
+    brain = torch.from_numpy(reading.brain.astype(np.float64))
+    tissue = torch.from_numpy(reading.tissue.astype(np.float64))
+    moving = torch.cat([brain[None], (tissue * PROBABILITY_STEPS).round() / PROBABILITY_STEPS * brain])
     moving = functional.avg_pool3d(moving[None], 2)
-    fixed = torch.from_numpy(np.concatenate([template.tissue.sum(0, keepdims=True), template.tissue]))
+    fixed = torch.from_numpy(
+        np.concatenate([template.tissue.sum(0, keepdims=True), template.tissue])
+    ).double()
     fixed = functional.avg_pool3d(fixed[None], 2)[0]
     coarse = np.diag([2.0, 2.0, 2.0, 1.0])
     coarse[:3, 3] = 0.5
@@ -89,12 +94,12 @@ def refine(reading: HeadReading, template: Template, start: Affine) -> Affine:
     to_unit = (
         _unit_cube(moving.shape[2:]) @ np.linalg.inv(reading.grid.affine @ coarse) @ np.linalg.inv(start)
     )
-    base = torch.tensor(np.c_[points / RADIUS_MM, np.ones(len(points))], dtype=torch.float32)
+    base = torch.tensor(np.c_[points / RADIUS_MM, np.ones(len(points))], dtype=torch.float64)
     target = fixed.flatten(1)[:, torch.from_numpy(near)]
-    correction = torch.zeros(3, 4, requires_grad=True)
+    correction = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([correction], lr=STEP_MM / RADIUS_MM)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, REFINING_STEPS)
-    linear = torch.tensor(to_unit, dtype=torch.float32)
+    linear = torch.tensor(to_unit, dtype=torch.float64)
     for _ in range(REFINING_STEPS):
         place = (base[:, :3] + base @ correction.T) * RADIUS_MM
         unit = place @ linear[:3, :3].T + linear[:3, 3]
