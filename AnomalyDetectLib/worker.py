@@ -58,8 +58,8 @@ FILES = {
     "report": "report.json",
     "preview": "preview.png",
 }
-# Codes of the atlas: the viewer names findings with them while a slider moves. Not there without alignment.
-REGIONS = "regions.nii.gz"
+# For the viewer's own engine: codes of the atlas, not there without alignment, and where the brain is.
+REGIONS, BRAIN = "regions.nii.gz", "brain.nii.gz"
 # The share of the whole that lies behind when a stage begins: measured at 1 mm on two cores.
 BEHIND = {
     "load": 0.0,
@@ -157,10 +157,11 @@ class Worker:
         progress("write")
         report = write_case(detection, out, case, str(source))
         folder = out / case
-        if detection.maps.region is not None:
-            beside = folder / f".{REGIONS}"
-            write_nifti(detection.maps.region, detection.volume.grid, beside)
-            beside.replace(folder / REGIONS)
+        for file, array in ((REGIONS, detection.maps.region), (BRAIN, detection.maps.brain)):
+            if array is not None:
+                beside = folder / f".{file}"
+                write_nifti(array, detection.volume.grid, beside)
+                beside.replace(folder / file)
         send(
             {
                 "type": "done",

@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 OWNED = "AnomalyDetect.Role"
 # Shown from this share of the largest value on, so that the small differences of normal tissue veil nothing.
 RESIDUAL_SHOWN, UNCERTAINTY_SHOWN = 0.25, 0.35
-ROLES = ("healthy", "residual", "score", "uncertainty", "regions", "segmentation", "labelmap", "brain")
+VOLUMES = ("healthy", "residual", "score", "uncertainty", "regions", "brain_mask")
+ROLES = (*VOLUMES, "segmentation", "labelmap", "brain")
+# What a saved scene can do without.
+OPTIONAL = ("regions", "brain_mask", "brain")
 
 
 @dataclass(frozen=True, eq=False)
 class CaseNodes:
     """The nodes that one detection added to the scene.
 
-    scan: the reader's own volume. healthy, residual, score, uncertainty, regions: scalar volumes on its grid;
-    regions may be None. segmentation: one segment a finding. labelmap: the findings' ids. brain: surface.
+    scan: the reader's own volume. healthy, residual, score, uncertainty, regions, brain_mask: scalar volumes
+    on its grid; the last two may be None. segmentation: one segment a finding. labelmap: the findings' ids.
+    brain: surface.
     """
 
     scan: Any
@@ -37,6 +41,7 @@ class CaseNodes:
     score: Any
     uncertainty: Any
     regions: Any
+    brain_mask: Any
     segmentation: Any
     labelmap: Any
     brain: Any
@@ -97,7 +102,7 @@ def owned(role: str, scan: Any) -> Any:
 def case_in_scene(scan: Any) -> CaseNodes | None:
     """The results of a scan that a loaded scene holds; None when they are not all there."""
     found = {role: owned(role, scan) for role in ROLES}
-    if any(found[role] is None for role in ROLES if role not in ("regions", "brain")):
+    if any(found[role] is None for role in ROLES if role not in OPTIONAL):
         return None
     return CaseNodes(scan=scan, **found)
 
@@ -109,7 +114,7 @@ def hide_normal(nodes: CaseNodes, threshold_z: float) -> None:
 
 
 def _volume(scan: Any, role: str, array: NDArray[Any], kind: str = "vtkMRMLScalarVolumeNode") -> Any:
-    node = slicer.mrmlScene.AddNewNodeByClass(kind, f"{scan.GetName()} {role}")
+    node = slicer.mrmlScene.AddNewNodeByClass(kind, f"{scan.GetName()} {role.replace('_', ' ')}")
     _own(node, role, scan)
     set_affine(node, affine(scan))
     slicer.util.updateVolumeFromArray(node, array)
@@ -124,7 +129,7 @@ def _own(node: Any, role: str, scan: Any) -> None:
 
 
 def _show(node: Any, role: str, scan: Any, result: Result) -> None:
-    if role == "regions":
+    if role in ("regions", "brain_mask"):
         node.SetHideFromEditors(True)
     elif role == "healthy":
         _show_healthy(node, scan)
@@ -200,6 +205,6 @@ def _remove(node: Any) -> None:
 
 
 def stored_maps(nodes: CaseNodes) -> dict[str, NDArray[Any]]:
-    """Copies of the maps (i,j,k) that the scene holds, to build the engine anew after a scene was loaded."""
-    roles = [role for role in ROLES[:5] if getattr(nodes, role) is not None]
+    """Copies of the volumes (i,j,k) in the scene, to build the engine anew after a scene was loaded."""
+    roles = [role for role in VOLUMES if getattr(nodes, role) is not None]
     return {role: np.ascontiguousarray(voxels(getattr(nodes, role))) for role in roles}

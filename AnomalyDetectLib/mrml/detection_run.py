@@ -240,8 +240,8 @@ def _rebuild(maps: dict[str, Any], place: Any, report: Message) -> Result:
     from AnomalyDetectLib.scoring.maps import AnomalyMaps
     from AnomalyDetectLib.volume import Grid
 
-    regions = maps.pop("regions", None)
+    regions, brain = maps.pop("regions", None), maps.pop("brain_mask", maps["score"]) != 0
     i, j, k = maps["score"].shape
     grid = Grid((i, j, k), place)
     image: dict[str, Any] = {name: report.get(name) for name in ("image_score", "image_p")}
-    return built(AnomalyMaps(grid=grid, brain=maps["score"] != 0, region=regions, **maps, **image), report)
+    return built(AnomalyMaps(grid=grid, brain=brain, region=regions, **maps, **image), report)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from AnomalyDetectLib.scoring.maps import AnomalyMaps
 
 MAPS = ("healthy", "residual", "score", "uncertainty")
-# Codes of the atlas, written beside the maps; not there without alignment.
-REGIONS = "regions.nii.gz"
+# Written beside the maps: codes of the atlas, not there without alignment, and where the brain is.
+REGIONS, BRAIN = "regions.nii.gz", "brain.nii.gz"
 COARSE_STEP = 4
 # The score's colours end here, or farther out where a model's thresholds lie high.
 SCORE_LIMIT_Z, LARGEST_LIMIT = 10.0, 2.0
@@ -31,8 +31,8 @@ class Result:
 
     maps: on the scan's grid. engine: built on them. settings: that the worker chose. report: report.json.
     expected: false alarms in a healthy brain that were asked for, None without calibration. arrays: the maps
-    as VTK stores them, (k,j,i). limits: largest value to show of score, residual, uncertainty. surface:
-    vtkPolyData of the brain's outside, RAS mm.
+    and the brain mask as VTK stores them, (k,j,i). limits: largest value to show of score, residual,
+    uncertainty. surface: vtkPolyData of the brain's outside, RAS mm.
     """
 
     maps: AnomalyMaps
@@ -58,14 +58,15 @@ def read_result(files: Mapping[str, str], expected: float | None = None) -> Resu
     volumes = {name: _read(files[name], read_volume) for name in MAPS}
     grid = volumes["score"].grid
     arrays = {name: volume.array for name, volume in volumes.items()}
-    region = None
-    regions = Path(files["score"]).with_name(REGIONS)
-    if regions.is_file():
-        region = _read(str(regions), read_volume).array.astype(np.uint8)
+    beside = {
+        name: _read(str(path), read_volume).array.astype(np.uint8)
+        for name in (REGIONS, BRAIN)
+        if (path := Path(files["score"]).with_name(name)).is_file()
+    }
     maps = AnomalyMaps(
         grid=grid,
-        brain=arrays["score"] != 0,
-        region=region,
+        brain=beside.get(BRAIN, arrays["score"]) != 0,
+        region=beside.get(REGIONS),
         image_score=report.get("image_score"),
         image_p=report.get("image_p"),
         **arrays,
@@ -87,6 +88,7 @@ def built(maps: AnomalyMaps, report: Mapping[str, Any], expected: float | None =
         settings = settings.changed(threshold=table.threshold_for(expected, settings))
     engine.at(settings)  # the first slider step finds the stages ready
     arrays = {name: np.ascontiguousarray(getattr(maps, name).T) for name in MAPS}
+    arrays["brain_mask"] = np.ascontiguousarray(maps.brain.T).view(np.uint8)
     if maps.region is not None:
         arrays["regions"] = np.ascontiguousarray(maps.region.T)
     limits = {

@@ -48,8 +48,10 @@ def score_array() -> np.ndarray:
     return np.where(brain(), score, 0).astype(np.float32)
 
 
-def write_results(folder: Path, affine: np.ndarray = AFFINE, threshold: float = 4.0) -> dict[str, str]:
-    """The worker's files of the small scan; path by name."""
+def write_results(
+    folder: Path, affine: np.ndarray = AFFINE, threshold: float = 4.0, model: str = ""
+) -> dict[str, str]:
+    """The worker's files of the small scan; path by name. model: whose calibration; "" for none."""
     folder.mkdir(parents=True, exist_ok=True)
     grid, score = Grid(SHAPE, affine), score_array()
     regions = np.where(brain(), 1 + (np.arange(SHAPE[0]) < SHAPE[0] // 2)[:, None, None], 0)
@@ -59,15 +61,16 @@ def write_results(folder: Path, affine: np.ndarray = AFFINE, threshold: float = 
         "score": score,
         "uncertainty": np.where(brain(), 1 + np.abs(score) / 20, 0).astype(np.float32),
         "regions": regions.astype(np.uint8),
+        "brain": brain().astype(np.uint8),
     }
     for name, array in maps.items():
         write_nifti(array, grid, folder / f"{name}.nii.gz")
     report = {
         "case": "small",
         "modality": "T1",
-        "model": {"name": "", "version": "1.0"},
+        "model": {"name": model, "version": "1.0"},
         "threshold": threshold,
-        "expected_false_alarms": None,
+        "expected_false_alarms": 1.0 if model else None,
         "fit": {"verdict": "ok", "reasons": []},
         "seconds": {"prepare": 1.0},
         "device": "cpu",

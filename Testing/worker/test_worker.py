@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from AnomalyDetectLib import pipeline, worker
+from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.io.write import RESULT_FILES, write_nifti
 from AnomalyDetectLib.volume import Grid, Volume, resample
 from AnomalyDetectLib.worker import Worker, listen, memory_message
@@ -80,6 +81,9 @@ def test_a_detection_tells_its_stages_and_ends_with_the_files(answered: list[dic
     assert all(Path(file).is_file() for file in done["files"].values())
     assert done["report"] == json.loads(Path(done["files"]["report"]).read_text(encoding="utf-8"))
     assert Path(done["folder"]).name == "患者 01"
+    brain = read_volume(Path(done["folder"]) / "brain.nii.gz").array != 0
+    assert brain[read_volume(done["files"]["score"]).array != 0].all()
+    assert 0.05 < brain.mean() < 0.6
 
 
 def test_networks_and_models_are_loaded_once_for_many_cases(
