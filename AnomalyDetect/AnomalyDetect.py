@@ -368,11 +368,23 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 slicer.mrmlScene.RemoveNode(case.nodes.scan)
         self.refresh()
 
+    def take_note(self):
+        """Keep what is being typed before the case goes."""
+        self.panels["findings"].take_note()
+
     def save_session(self):
         """Keep decisions in the scene, and on disk when a queue is read."""
         if self.logic.case is not None and self.parameters is not None:
             self.parameters.session = self.logic.case.session.to_json()
             self.panels["cases"].save()
+
+    def install_from(self, folder):
+        """Install what is missing from an offline bundle; asks once, and a no is no error."""
+        from AnomalyDetectLib import preflight
+
+        ask, pip_install = slicer.util.confirmOkCancelDisplay, slicer.util.pip_install
+        if self._installed(lambda plan: preflight.install_bundle(folder, plan, pip_install, ask)):
+            self.say(_("Everything that is needed is installed."))
 
     def copy_diagnosis(self, callback):
         """Find out what is installed, beside the event loop."""
@@ -488,16 +500,22 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _prepared(self):
         """Whether everything that a detection needs is installed; asks once, and a no is no error."""
-        if self._ready:
-            return True
+        from AnomalyDetectLib import preflight
+
+        return self._ready or self._installed(
+            lambda plan: preflight.install(plan, installers(), slicer.util.confirmOkCancelDisplay)
+        )
+
+    def _installed(self, install):
+        """Whether nothing is missing, after `install` was called with what is."""
         from AnomalyDetectLib import preflight
         from AnomalyDetectLib.errors import AnomalyDetectError
 
         plan = preflight.examine()
         if not plan.complete:
             try:
-                outcome = preflight.install(plan, installers(), slicer.util.confirmOkCancelDisplay)
-            except AnomalyDetectError as error:
+                outcome = install(plan)
+            except (AnomalyDetectError, OSError) as error:
                 self.say(str(error), plan.text())
                 return False
             if outcome.cancelled:
@@ -567,6 +585,7 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "P": lambda: findings.step(-1),
             "K": findings.keep,
             "R": findings.reject,
+            "Ctrl+E": findings.write_note,
             "Ctrl+Z": findings.undo,
             "Ctrl+Shift+Z": findings.redo,
             "Ctrl+N": lambda: cases.move(1),

@@ -38,6 +38,7 @@ class CasesPanel(Panel):
         if self.queue is None:
             return
         before = self.queue.at
+        self.shell.take_note()
         self.save()
         self.queue.move(by)
         if self.queue.at != before:

@@ -1,5 +1,7 @@
 """Detect: which model, on which device, and the run itself."""
 
+from pathlib import Path
+
 import qt
 from slicer.i18n import tr as _
 
@@ -28,6 +30,7 @@ class DetectPanel(Panel):
         self.ui.cancelButton.connect("clicked()", shell.cancel)
         self.ui.copyButton.connect("clicked()", self._on_copy)
         self.ui.diagnosisButton.connect("clicked()", self._on_diagnosis)
+        self.ui.installButton.connect("clicked()", self._on_install)
 
     def refresh(self):
         """Whether one can detect, and why not."""
@@ -39,6 +42,11 @@ class DetectPanel(Panel):
             self.ui.detectButton,
             self.shell.why_not_detect(),
             _("Rebuilds the scan as a healthy brain and shows what differs (Ctrl+D)."),
+        )
+        self.enable(
+            self.ui.installButton,
+            self.shell.why_busy(),
+            _("Installs what is missing from an offline bundle, without a network."),
         )
         running = bool(self.shell.why_busy())
         self.ui.detectButton.setVisible(not running)
@@ -121,6 +129,11 @@ class DetectPanel(Panel):
 
     def _on_copy(self):
         qt.QApplication.clipboard().setText(self._details)
+
+    def _on_install(self):
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder of the offline bundle"))
+        if folder:
+            self.shell.install_from(Path(folder))
 
     def _on_diagnosis(self):
         self.ui.diagnosisButton.enabled = False

@@ -13,7 +13,7 @@ SETTLE_MILLISECONDS = 250
 CURVE_MILLISECONDS = 30
 CURVE_POINTS = 20
 LARGEST_Z = 15.0
-FINE = ("open", "close", "grow", "minimum")
+FINE = ("weak", "open", "close", "grow", "minimum", "uncertainty")
 SIGNS = {"bright": "▲", "dark": "▼"}
 MARKS = {"keep": "✓", "reject": "✗"}
 
@@ -38,6 +38,7 @@ class FindingsPanel(Panel):
     def __init__(self, shell):
         super().__init__(shell)
         self._showing = False
+        self._noted = (None, None, "")  # case, finding and text that the note's line was last filled with
         self._curves = None
         self._curve_work = None
         self._curve_of = None
@@ -49,11 +50,13 @@ class FindingsPanel(Panel):
         self.ui.falseAlarmsSlider.connect("valueChanged(int)", self._on_false_alarms)
         self.ui.falseAlarmsSlider.connect("sliderReleased()", self._settle)
         self.ui.thresholdSlider.connect("valueChanged(double)", self._on_threshold)
-        for name in (*FINE, "uncertainty"):
+        for name in FINE:
             getattr(self.ui, f"{name}Slider").connect("valueChanged(double)", self._on_fine)
         self.ui.signSelector.connect("currentIndexChanged(int)", self._on_fine)
         self.ui.fillBox.connect("toggled(bool)", self._on_fine)
         self.ui.findingsTable.connect("itemSelectionChanged()", self._on_row)
+        self.ui.noteEdit.connect("editingFinished()", self.take_note)
+        self.ui.noteEdit.connect("returnPressed()", lambda: self.ui.noteEdit.clearFocus())
         for name, slot in (
             ("previous", lambda: self.step(-1)),
             ("next", lambda: self.step(1)),
@@ -84,18 +87,20 @@ class FindingsPanel(Panel):
             self._show_settings()
             self._show_numbers()
             self._show_table()
+            self._show_note()
             self._show_buttons()
         finally:
             self._showing = False
         self._want_curves()
 
-    def settings(self):
-        """The engine's settings as the fine sliders stand, without the threshold's."""
+    def settings(self, threshold):
+        """The engine's settings as the fine sliders stand, at a threshold in z."""
         from AnomalyDetectLib.findings.settings import FindingsSettings
 
-        limit = self.ui.uncertaintySlider.value
+        weak, limit = self.ui.weakSlider.value, self.ui.uncertaintySlider.value
         return FindingsSettings(
-            threshold=self.case.session.settings.threshold,
+            threshold=threshold,
+            hysteresis=None if weak >= min(self.ui.weakSlider.maximum, threshold) else weak,
             sign=self.ui.signSelector.itemData(self.ui.signSelector.currentIndex),
             open_mm=self.ui.openSlider.value,
             close_mm=self.ui.closeSlider.value,
@@ -104,6 +109,13 @@ class FindingsPanel(Panel):
             fill_holes=bool(self.ui.fillBox.checked),
             max_uncertainty=None if limit >= self.ui.uncertaintySlider.maximum else limit,
         )
+
+    def settings_for(self, expected):
+        """The same at the threshold that gives so many expected false alarms in a healthy brain."""
+        from AnomalyDetectLib.findings.settings import THRESHOLD_RANGE
+
+        at_any = self.settings(THRESHOLD_RANGE[1])  # a weak threshold is below it, whatever it is
+        return self.settings(self.case.result.engine.false_alarms.threshold_for(expected, at_any))
 
     def step(self, by):
         """The next or previous finding, with all views."""
@@ -124,8 +136,25 @@ class FindingsPanel(Panel):
         """Reject the chosen finding; on a rejected one: take it back."""
         self._decide("reject")
 
+    def write_note(self):
+        """Put the cursor into the note of the chosen finding."""
+        if self.chosen() is not None:
+            self.ui.noteEdit.setFocus()
+
+    def take_note(self):
+        """What was typed becomes the note of its finding: a step of its own."""
+        case, finding, before = self._noted
+        text = self.ui.noteEdit.text.strip()
+        if text == before or case is None or case is not self.case:
+            return
+        self._noted = (case, finding, text)
+        if finding in case.findings.ids.tolist():
+            case.note(finding, text)
+            self._changed()
+
     def undo(self):
         """Take the last step back."""
+        self.take_note()
         if self.case is not None and self.case.can_undo:
             self._settle_timer.stop()
             self.case.undo()
@@ -133,6 +162,7 @@ class FindingsPanel(Panel):
 
     def redo(self):
         """Take the undone step again."""
+        self.take_note()
         if self.case is not None:
             self.case.redo()
             self._changed()
@@ -161,23 +191,20 @@ class FindingsPanel(Panel):
     def _on_false_alarms(self, tick):
         if self._showing or self.case is None:
             return
-        table = self.case.result.engine.false_alarms
-        if table is not None:
-            settings = self.settings()
-            self._preview(settings.changed(threshold=table.threshold_for(expected_at(tick), settings)))
+        if self.case.result.engine.false_alarms is not None:
+            self._preview(self.settings_for(expected_at(tick)))
 
     def _on_threshold(self, threshold):
         if not self._showing and self.case is not None:
-            self._preview(self.settings().changed(threshold=threshold))
+            self._preview(self.settings(threshold))
 
     def _on_fine(self, _value):
         if self._showing or self.case is None:
             return
-        settings, table = self.settings(), self.case.result.engine.false_alarms
-        if table is not None:  # the number of false alarms stays what the reader chose
-            expected = expected_at(self.ui.falseAlarmsSlider.value)
-            settings = settings.changed(threshold=table.threshold_for(expected, settings))
-        self._preview(settings)
+        if self.case.result.engine.false_alarms is None:
+            self._preview(self.settings(self.case.session.settings.threshold))
+        else:  # the number of false alarms stays what the reader chose
+            self._preview(self.settings_for(expected_at(self.ui.falseAlarmsSlider.value)))
 
     def _preview(self, settings):
         """Follow the slider; what is out of range is said and changes nothing."""
@@ -205,6 +232,7 @@ class FindingsPanel(Panel):
         self.refresh()
 
     def _decide(self, verdict):
+        self.take_note()
         finding = self.chosen()
         if finding is None:
             return
@@ -219,6 +247,8 @@ class FindingsPanel(Panel):
     def _on_row(self):
         if self._showing or self.case is None:
             return
+        self.take_note()
+        self._show_note()
         row = self.ui.findingsTable.currentRow()
         table = self.case.findings.table
         if 0 <= row < len(table):
@@ -232,6 +262,7 @@ class FindingsPanel(Panel):
         self.ui.thresholdSlider.maximum = max(LARGEST_Z, self.case.result.engine.largest_score)
         self.choose(self.ui.signSelector, settings.sign)
         self.ui.thresholdSlider.value = settings.threshold
+        self._show_weak_threshold(settings)
         self.ui.openSlider.value = settings.open_mm
         self.ui.closeSlider.value = settings.close_mm
         self.ui.growSlider.value = settings.grow_mm
@@ -242,6 +273,12 @@ class FindingsPanel(Panel):
         expected = self.case.expected()
         if expected is not None:
             self.ui.falseAlarmsSlider.value = tick_of(expected)
+
+    def _show_weak_threshold(self, settings):
+        """The right end is the threshold, rounded as the slider rounds; there, nothing is weaker."""
+        slider = self.ui.weakSlider
+        slider.maximum = max(round(settings.threshold, slider.decimals), slider.minimum)
+        slider.value = slider.maximum if settings.hysteresis is None else settings.hysteresis
 
     def _show_numbers(self):
         if self.case is None:
@@ -287,6 +324,14 @@ class FindingsPanel(Panel):
             if row.id == chosen:
                 table.selectRow(place)
 
+    def _show_note(self):
+        """Fill the line, unless it shows this finding already: what is being typed stays."""
+        finding = self.chosen()
+        note = "" if finding is None else self.case.notes.get(finding, "")
+        if self._noted != (self.case, finding, note):
+            self._noted = (self.case, finding, note)
+            self.ui.noteEdit.text = note
+
     def _show_buttons(self):
         none = _("there are no findings") if self.ui.findingsTable.rowCount == 0 else ""
         unchosen = none or ("" if self.chosen() is not None else _("choose a finding in the table"))
@@ -297,6 +342,7 @@ class FindingsPanel(Panel):
             (self.ui.nextButton, none, _("Shows the next finding (N).")),
             (self.ui.keepButton, unchosen, _("Keeps the chosen finding (K).")),
             (self.ui.rejectButton, unchosen, _("Rejects the chosen finding; it is hidden (R).")),
+            (self.ui.noteEdit, unchosen, _("A note on the chosen finding; Enter ends it (Ctrl+E).")),
             (self.ui.undoButton, nothing, _("Takes the last step back, whatever it was (Ctrl+Z).")),
             (
                 self.ui.redoButton,
@@ -317,10 +363,10 @@ class FindingsPanel(Panel):
             self.ui.curveLabel.clear()
             self._curve_of = None
             return
-        from dataclasses import replace
+        from AnomalyDetectLib.findings.settings import THRESHOLD_RANGE
 
         settings = self.case.session.settings
-        wanted = (id(self.case), replace(settings, threshold=1.0, hysteresis=None))
+        wanted = (id(self.case), settings.changed(threshold=THRESHOLD_RANGE[1]))  # the same at any threshold
         if wanted == self._curve_of:
             self._draw()
         elif self._curve_work is None:

@@ -51,6 +51,11 @@ class OpenCase:
         decisions = self.session.decisions.items()
         return {id_: decision.verdict for id_, decision in decisions if decision.verdict}
 
+    @property
+    def notes(self) -> dict[int, str]:
+        """What the reader has noted, by finding id."""
+        return {id_: decision.note for id_, decision in self.session.decisions.items() if decision.note}
+
     def expected(self, settings: FindingsSettings | None = None) -> float | None:
         """Findings in a healthy brain at these settings (None: those shown); None without calibration."""
         table = self.result.engine.false_alarms
@@ -77,6 +82,10 @@ class OpenCase:
     def reconsider(self, finding_id: int) -> None:
         """Take a verdict back."""
         self._decide(lambda: self.session.reconsider(finding_id))
+
+    def note(self, finding_id: int, text: str) -> None:
+        """Write a note on a finding; an empty one takes it back."""
+        self._decide(lambda: self.session.note(finding_id, text))
 
     def add_step(self, take_back: Callable[[], None]) -> None:
         """A step outside the session, such as a hand-over, that the same undo takes back."""

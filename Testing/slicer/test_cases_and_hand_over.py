@@ -167,6 +167,7 @@ def test_the_next_case_is_computed_while_this_one_is_read(panel: Any, slicer: An
     assert client.requests[1]["input"].endswith("b.nii.gz")
     panel.panels["findings"].ui.findingsTable.selectRow(0)
     panel.panels["findings"].keep()
+    panel.panels["findings"].ui.noteEdit.text = "typed to the last moment"
     cases.ui.nextButton.click()
     wait(lambda: panel.logic.case is not None and not panel.logic.busy)
     assert len(client.requests) == 2  # nothing was computed twice
@@ -175,5 +176,6 @@ def test_the_next_case_is_computed_while_this_one_is_read(panel: Any, slicer: An
     cases.ui.previousButton.click()
     wait(lambda: panel.logic.case is not None and not panel.logic.busy)
     assert panel.logic.case.verdicts == {1: "keep"}
+    assert panel.logic.case.notes == {1: "typed to the last moment"}
     assert not cases.ui.previousButton.enabled
     assert cases.ui.previousButton.toolTip == "this is the first case"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from Testing.slicer.conftest import detect
-from Testing.slicer.small_case import AFFINE, SHAPE, add_scan
+from Testing.slicer.small_case import AFFINE, SHAPE, add_scan, brain, score_array, write_results
 
 OURS = (
     "healthy",
@@ -111,6 +112,63 @@ def test_the_threshold_slider_changes_findings_at_once_and_surfaces_when_it_rest
     assert segmentation.GetSegment("finding_4").GetRepresentation("Closed surface").GetNumberOfPoints() > 10
 
 
+def test_the_weak_threshold_lets_findings_reach_out_and_its_right_end_switches_it_off(opened: Any) -> None:
+    case, ui = opened.logic.case, opened.panels["findings"].ui
+    plain = case.findings.labelmap.copy()
+    assert ui.weakSlider.value == ui.weakSlider.maximum == 4.0  # the threshold
+    assert case.session.settings.hysteresis is None
+    ui.weakSlider.value = 1.4
+    opened.panels["findings"]._settle()
+    assert case.session.settings.hysteresis == 1.4
+    strengths = np.abs(case.result.maps.score[(case.findings.labelmap > 0) & (plain == 0)])
+    assert len(strengths) > 10
+    assert strengths.min() >= 1.4
+    assert strengths.max() < 4.0
+    np.testing.assert_array_equal(case.findings.labelmap > 0, (case.findings.labelmap > 0) | (plain > 0))
+    ui.weakSlider.value = ui.weakSlider.maximum
+    np.testing.assert_array_equal(case.findings.labelmap, plain)
+    ui.undoButton.click()
+    assert ui.weakSlider.value == 1.4
+    ui.undoButton.click()
+    assert ui.weakSlider.value == ui.weakSlider.maximum
+    np.testing.assert_array_equal(case.findings.labelmap, plain)
+
+
+def test_a_threshold_below_the_weak_one_switches_that_off_when_it_rests(opened: Any) -> None:
+    case, findings = opened.logic.case, opened.panels["findings"]
+    findings.ui.thresholdSlider.value = 5.5
+    findings._settle()
+    findings.ui.weakSlider.value = 4.8
+    findings._settle()
+    findings.ui.thresholdSlider.value = 4.2
+    assert case.session.settings.hysteresis is None
+    findings.ui.thresholdSlider.value = 6.5  # in one movement there and back
+    assert case.session.settings.hysteresis == 4.8
+    findings.ui.thresholdSlider.value = 4.2
+    findings._settle()
+    assert findings.ui.weakSlider.value == findings.ui.weakSlider.maximum == 4.2
+    findings.ui.thresholdSlider.value = 5.5
+    assert case.session.settings.hysteresis is None
+    assert opened.panels["detect"].ui.messageLabel.text.startswith("Done")
+
+
+def test_a_weak_threshold_leaves_the_chosen_number_of_false_alarms(
+    panel: Any, scan: Any, tmp_path: Any
+) -> None:
+    files = write_results(tmp_path / "calibrated", model="atlas-z")
+    panel.logic.client.files = files
+    detect(panel, scan)
+    case, ui = panel.logic.case, panel.panels["findings"].ui
+    chosen, before = case.expected(), case.session.settings.threshold
+    ui.weakSlider.value = 0.7 * before
+    panel.panels["findings"]._settle()
+    assert case.session.settings.hysteresis == pytest.approx(0.7 * before, abs=0.01)
+    assert case.session.settings.threshold != before
+    assert case.expected() == pytest.approx(chosen, rel=0.1)
+    ui.falseAlarmsSlider.value = ui.falseAlarmsSlider.maximum
+    assert case.expected() == pytest.approx(10, rel=0.1)
+
+
 def test_a_click_on_a_row_moves_every_view_there(opened: Any, slicer: Any) -> None:
     from AnomalyDetectLib.mrml.views import slice_nodes
 
@@ -145,6 +203,50 @@ def test_keep_reject_and_undo_with_the_buttons(opened: Any) -> None:
     ui.undoButton.click()
     assert rows(opened)[0][6] == ""
     assert not ui.undoButton.enabled
+
+
+def test_a_note_belongs_to_its_finding_and_is_one_step_to_undo(opened: Any) -> None:
+    ui, case = opened.panels["findings"].ui, opened.logic.case
+    ui.findingsTable.selectRow(1)
+    ui.noteEdit.text = "Virchow–Robin space?"
+    ui.noteEdit.returnPressed.emit()
+    ui.noteEdit.editingFinished.emit()
+    assert case.notes == {2: "Virchow–Robin space?"}
+    ui.findingsTable.selectRow(0)
+    assert ui.noteEdit.text == ""
+    ui.noteEdit.text = "old infarct"
+    ui.findingsTable.selectRow(1)  # without Enter
+    assert case.notes == {2: "Virchow–Robin space?", 1: "old infarct"}
+    assert ui.noteEdit.text == "Virchow–Robin space?"
+    ui.keepButton.click()
+    assert case.verdicts == {2: "keep"}
+    ui.undoButton.click()
+    ui.undoButton.click()
+    assert case.notes == {2: "Virchow–Robin space?"}
+    ui.undoButton.click()
+    assert case.notes == {}
+    assert ui.noteEdit.text == ""
+    assert not ui.undoButton.enabled
+    ui.redoButton.click()
+    assert ui.noteEdit.text == "Virchow–Robin space?"
+    assert "Robin" in opened.parameters.session
+
+
+def test_a_note_that_is_being_typed_stays_when_the_panel_is_shown_anew(opened: Any) -> None:
+    ui = opened.panels["findings"].ui
+    ui.findingsTable.selectRow(0)
+    ui.noteEdit.text = "half a sent"
+    opened.refresh()
+    assert ui.noteEdit.text == "half a sent"
+    ui.rejectButton.click()
+    assert opened.logic.case.notes == {1: "half a sent"}
+    assert opened.logic.case.verdicts == {1: "reject"}
+
+
+def test_a_note_needs_a_chosen_finding(panel: Any) -> None:
+    note = panel.panels["findings"].ui.noteEdit
+    assert not note.enabled
+    assert note.toolTip == "there are no findings"
 
 
 def test_keys_go_through_the_findings_and_stop_when_the_module_is_left(opened: Any) -> None:
@@ -307,7 +409,6 @@ def test_a_scan_in_a_rotated_frame_gets_results_in_the_same_frame(
     panel: Any, slicer: Any, tmp_path: Any
 ) -> None:
     from AnomalyDetectLib.mrml.scan import affine
-    from Testing.slicer.small_case import write_results
 
     angle = np.deg2rad(25)
     rotation = np.eye(4)
@@ -352,6 +453,10 @@ def test_a_saved_scene_goes_on_where_it_was_left(opened: Any, slicer: Any, tmp_p
     ui.rejectButton.click()
     ui.thresholdSlider.value = 4.8
     wait(lambda: len(rows(opened)) == 4)
+    ui.weakSlider.value = 1.4
+    opened.panels["findings"]._settle()
+    ui.noteEdit.text = "cyst"
+    ui.noteEdit.editingFinished.emit()
     shown = rows(opened)
     path = str(tmp_path / "scene.mrb")
     assert slicer.util.saveScene(path)
@@ -361,13 +466,53 @@ def test_a_saved_scene_goes_on_where_it_was_left(opened: Any, slicer: Any, tmp_p
     wait(lambda: opened.logic.case is not None and not opened.logic.busy)
     assert rows(opened) == shown
     assert opened.parameters.inputVolume.GetName() == "small"
+    assert ui.weakSlider.value == 1.4
+    assert opened.logic.case.notes == {2: "cyst"}
+
+
+def test_brain_where_the_score_is_nought_is_still_brain_after_a_saved_scene(
+    panel: Any, scan: Any, slicer: Any, tmp_path: Any
+) -> None:
+    import nibabel as nib
+
+    files = write_results(tmp_path / "quiet")
+    quiet = (slice(24, 30), slice(26, 34), slice(18, 24))  # in the brain, between the findings
+    score = score_array()
+    score[quiet] = 0
+    nib.Nifti1Image(score, AFFINE).to_filename(files["score"])
+    panel.logic.client.files = files
+    detect(panel, scan)
+    np.testing.assert_array_equal(panel.logic.case.result.maps.brain, brain())
+    node = panel.logic.case.nodes.brain_mask
+    assert node.GetHideFromEditors()
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(path)
+    wait(lambda: panel.logic.case is not None and not panel.logic.busy)
+    maps = panel.logic.case.result.maps
+    assert not maps.score[quiet].any()
+    np.testing.assert_array_equal(maps.brain, brain())
+    assert len(rows(panel)) == 5
+
+
+def test_a_scene_without_a_brain_mask_takes_the_brain_from_the_score(
+    opened: Any, slicer: Any, tmp_path: Any
+) -> None:
+    slicer.mrmlScene.RemoveNode(opened.logic.case.nodes.brain_mask)
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(path)
+    wait(lambda: opened.logic.case is not None and not opened.logic.busy)
+    maps = opened.logic.case.result.maps
+    np.testing.assert_array_equal(maps.brain, maps.score != 0)
+    assert len(rows(opened)) == 5
 
 
 def test_decisions_are_dropped_when_saving_has_reordered_the_voxels(
     panel: Any, slicer: Any, tmp_path: Any
 ) -> None:
-    from Testing.slicer.small_case import write_results
-
     left_handed = AFFINE @ np.diag([-1.0, 1, 1, 1])  # Slicer's own files turn such a grid around
     panel.logic.client.files = write_results(tmp_path / "left", left_handed)
     detect(panel, add_scan(slicer, left_handed))
@@ -383,16 +528,88 @@ def test_decisions_are_dropped_when_saving_has_reordered_the_voxels(
     assert "can't be taken over" in panel.panels["detect"].ui.messageLabel.text
 
 
-def test_a_no_to_the_installation_is_a_cancel_not_an_error(panel: Any, scan: Any, monkeypatch: Any) -> None:
-    from pathlib import Path
-
+def incomplete() -> Any:
+    """What a computer needs that lacks SciPy."""
     from AnomalyDetectLib import preflight
 
     part = preflight.Part("scipy", "missing", 36, "scipy>=1.11")
-    plan = preflight.Plan(None, (part,), (), (), (), Path(), 1000.0)
-    monkeypatch.setattr(preflight, "examine", lambda: plan)
+    return preflight.Plan(None, (part,), (), (), (), Path(), 1000.0)
+
+
+def test_a_no_to_the_installation_is_a_cancel_not_an_error(panel: Any, scan: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("AnomalyDetectLib.preflight.examine", incomplete)
     monkeypatch.setattr("slicer.util.confirmOkCancelDisplay", lambda text: False)
     panel._ready = False
     detect(panel, scan)
     assert panel.panels["detect"].ui.messageLabel.text == "Cancelled: nothing was installed."
     assert panel.logic.client.requests == []
+
+
+def install_from(
+    panel: Any, folder: Path | str, monkeypatch: Any, answer: bool = True
+) -> tuple[list[Any], str]:
+    """Click the button and choose a folder; what pip was told, and what the panel says.
+
+    A complete computer lacks SciPy until pip was called.
+    """
+    import qt
+
+    from AnomalyDetectLib import preflight
+
+    told: list[Any] = []
+    complete = preflight.Plan(None, (), (), (), (), Path(), 1000.0)
+    monkeypatch.setattr(preflight, "examine", lambda *known: complete if told else incomplete())
+    monkeypatch.setattr("slicer.util.pip_install", told.append, raising=False)
+    monkeypatch.setattr("slicer.util.confirmOkCancelDisplay", lambda text: answer)
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *asked: str(folder))
+    panel._ready = False
+    ui = panel.panels["detect"].ui
+    ui.installButton.click()
+    return told, ui.messageLabel.text
+
+
+def small_bundle(folder: Path) -> Path:
+    """An offline bundle with one wheel."""
+    from AnomalyDetectLib.checksums import write_sums
+
+    (folder / "wheels").mkdir(parents=True)
+    (folder / "wheels" / "scipy-1.99-py3-none-any.whl").write_bytes(b"wheel")
+    write_sums(folder)
+    return folder
+
+
+def test_what_is_missing_is_installed_from_a_folder_without_a_network(
+    panel: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    bundle = small_bundle(tmp_path / "Bündel")
+    told, said = install_from(panel, bundle, monkeypatch)
+    assert said == "Everything that is needed is installed."
+    assert told[0][:3] == ["--no-index", "--find-links", str(bundle / "wheels")]
+    assert told[0][-1] == "scipy>=1.11"
+    assert panel._ready
+
+
+def test_a_no_to_a_folders_installation_is_a_cancel_not_an_error(
+    panel: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    told, said = install_from(panel, small_bundle(tmp_path / "bundle"), monkeypatch, answer=False)
+    assert said == "Cancelled: nothing was installed."
+    assert panel.panels["detect"].ui.copyButton.isHidden()
+    assert told == []
+    assert not panel._ready
+
+
+def test_a_damaged_folder_installs_nothing_and_the_panel_says_why(
+    panel: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    bundle = small_bundle(tmp_path / "bundle")
+    next((bundle / "wheels").iterdir()).write_bytes(b"other")
+    told, said = install_from(panel, bundle, monkeypatch)
+    assert "copy the whole bundle again" in said
+    assert not panel.panels["detect"].ui.copyButton.isHidden()
+    assert told == []
+
+
+def test_a_closed_dialogue_installs_nothing(panel: Any, monkeypatch: Any) -> None:
+    told, said = install_from(panel, "", monkeypatch)
+    assert (told, said) == ([], "")
