@@ -93,7 +93,7 @@ def test_networks_and_models_are_loaded_once_for_many_cases(
 
     def detect(_: object, network: object, detector_for: Callable, **__: object) -> object:
         detector_for("T1")
-        return SimpleNamespace(maps=SimpleNamespace(region=None))
+        return SimpleNamespace(maps=SimpleNamespace(region=None, brain=None))
 
     monkeypatch.setattr(pipeline, "load_head_network", lambda: loaded.append("network") or "network")
     monkeypatch.setattr(pipeline, "load_detector", lambda card, device: loaded.append(card.name) or card)

