@@ -110,11 +110,9 @@ def test_two_requests_in_a_row_leave_the_client_busy_until_both_are_answered(sta
 
 def test_asking_for_answers_never_blocks(start: Start) -> None:
     client = start(HANG)
-    began = time.monotonic()
     client.submit({"type": "detect"})
-    for _ in range(100):
+    for _ in range(100):  # the worker hangs: were one of these to wait for an answer, the test would not end
         client.poll()
-    assert time.monotonic() - began < 1.0
     assert client.busy
 
 
