@@ -23,6 +23,7 @@ from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import ModelCard, write_card
 from AnomalyDetectLib.pipeline import Detector, chosen, load_detector, load_head_network
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
+from AnomalyDetectLib.prepare.intensity import GREY_OF_WHITE
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.scoring.score import score
@@ -31,7 +32,6 @@ from AnomalyDetectLib.volume import Volume
 
 ALARMS = 1.0
 HIT_SHARE = 0.1
-GREY_OF_WHITE = 0.73  # mode of grey over white matter in the IXI training scans
 SEED = 4021
 
 

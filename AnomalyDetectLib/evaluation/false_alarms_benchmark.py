@@ -23,6 +23,7 @@ from AnomalyDetectLib.findings.healthy_components import HealthyComponents, coun
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.pipeline import Detector, load_detector, load_head_network
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
+from AnomalyDetectLib.prepare.intensity import GREY_OF_WHITE
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import score
@@ -38,7 +39,6 @@ KINDS = {
 SETS = {"val": "IXI", "external": "external"}
 SPLITS = 20
 SEED = 2207
-GREY_OF_WHITE = 0.73  # mode of grey over white matter in the IXI training scans
 LEVEL = 0.05
 HIT_SHARE = 0.1
 POWER_AT = (1.0, 3.0, 10.0)

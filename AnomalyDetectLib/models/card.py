@@ -5,7 +5,6 @@ files.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from AnomalyDetectLib.checksums import sha256_of
 from AnomalyDetectLib.errors import ModelError
 
 CARD = "card.json"
@@ -74,11 +74,6 @@ class ModelCard:
             sum((self.folder / file).stat().st_size for file in self.sha256 if (self.folder / file).exists())
             / 1e6
         )
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -111,8 +111,7 @@ def false_alarm_table(model: str) -> FalseAlarmTable | None:
     Raises `ModelError` when the file is not the one that the card names. Reads the card as it stands: the
     library's own reader would import torch into the viewer.
     """
-    import hashlib
-
+    from AnomalyDetectLib.checksums import sha256_of
     from AnomalyDetectLib.errors import ModelError
     from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
     from AnomalyDetectLib.resources import resources_folder
@@ -121,7 +120,7 @@ def false_alarm_table(model: str) -> FalseAlarmTable | None:
     if not model or not path.is_file():
         return None
     card = json.loads((path.parent / "card.json").read_text(encoding="utf-8"))
-    if hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"].get(path.name):
+    if sha256_of(path) != card["sha256"].get(path.name):
         raise ModelError(f"{model}: {path.name} is not the card's; install the model again")
     return FalseAlarmTable.from_json(path.read_text(encoding="utf-8"))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from AnomalyDetectLib.training import labels
 from AnomalyDetectLib.training import random_fields as fields
-from AnomalyDetectLib.training.heads import tissue_means
+from AnomalyDetectLib.training.heads import class_means, tissue_means
 
 BRIGHTEST = 2.0  # working units; the models clip there
 DARKEST_WHITE = 0.2  # of the brightest tissue: less would turn every other tissue into fluid
@@ -35,14 +35,6 @@ def recontrast(rng: np.random.Generator, image: Tensor, tissue: Tensor, t1: bool
     share = float(rng.choice([0.0, 0.5, 1.0]))
     mixed = share * painted + (1 - share) * through_curve(image, own, target)
     return torch.where(classes > 0, mixed, 0).clamp(0, BRIGHTEST)
-
-
-def class_means(image: Tensor, classes: Tensor) -> Tensor:
-    """Mean intensity of each tissue class (9,); 0 where a class doesn't occur."""
-    count = len(labels.TISSUE_NAMES)
-    total = torch.zeros(count).index_add_(0, classes.ravel(), image.ravel())
-    voxels: Tensor = torch.bincount(classes.ravel(), minlength=count).clamp(min=1)
-    return total / voxels
 
 
 def through_curve(image: Tensor, own: Tensor, target: Tensor) -> Tensor:

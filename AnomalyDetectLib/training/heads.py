@@ -188,6 +188,14 @@ def paint_labels(rng: np.random.Generator, head: LabelHead) -> Tensor:
     return (image + texture * (0.6 * noise + coarse)).clamp(min=0)
 
 
+def class_means(image: Tensor, classes: Tensor) -> Tensor:
+    """Mean intensity of each tissue class (9,) of an image (X,Y,Z); 0 where a class doesn't occur."""
+    count = len(labels.TISSUE_NAMES)
+    total = torch.zeros(count).index_add_(0, classes.ravel(), image.ravel())
+    voxels: Tensor = torch.bincount(classes.ravel(), minlength=count).clamp(min=1)
+    return total / voxels
+
+
 def recolour(rng: np.random.Generator, head: RealHead, difficulty: float) -> Tensor:
     """A real T1 head in another contrast: its own, with the brain repainted by tissue, or through a random
     curve.
@@ -207,8 +215,7 @@ def recolour(rng: np.random.Generator, head: RealHead, difficulty: float) -> Ten
     if choice < 0.35:
         tissue = head.tissue.long()
         inside = tissue > 0
-        own = torch.zeros(9).index_add_(0, tissue.ravel(), scan.ravel())
-        own /= torch.bincount(tissue.ravel(), minlength=9).clamp(min=1)
+        own = class_means(scan, tissue)
         painted = torch.from_numpy(tissue_means(rng))
         a = fields.blur(torch.stack([painted, own])[:, tissue][0], 0.5)
         b = fields.blur(own[tissue], 0.5)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from AnomalyDetectLib.checksums import sha256_of
 from AnomalyDetectLib.errors import ModelError
 from AnomalyDetectLib.models import zoo
-from AnomalyDetectLib.models.card import read_card, sha256_of
+from AnomalyDetectLib.models.card import read_card
 from AnomalyDetectLib.prepare.prepared import Prepared
 
 CARDS = zoo.cards()

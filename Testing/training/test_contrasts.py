@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from AnomalyDetectLib.training import contrasts, labels
+from AnomalyDetectLib.training import contrasts, heads, labels
 
 T1 = {labels.CSF: 0.3, labels.CORTEX: 0.73, labels.WHITE: 1.0}
 
@@ -49,6 +49,6 @@ def test_the_curve_takes_each_tissue_to_its_new_mean(brain: tuple[Tensor, Tensor
     image, tissue = brain
     target = torch.zeros(9)
     target[labels.CSF], target[labels.CORTEX], target[labels.WHITE] = 1.8, 1.3, 1.0
-    mapped = contrasts.through_curve(image, contrasts.class_means(image, tissue.long()), target)
+    mapped = contrasts.through_curve(image, heads.class_means(image, tissue.long()), target)
     for one in T1:
         assert float(mapped[tissue == one].mean()) == pytest.approx(float(target[one]), abs=0.05)
