@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from safetensors.torch import load_file
 
 from AnomalyDetectLib.errors import AnomalyDetectError
+from AnomalyDetectLib.training.anatomy import AnatomyTask
 from AnomalyDetectLib.training.brain_extraction import BrainExtractionTask
 from AnomalyDetectLib.training.loop import LoopSettings, Task, train
 from AnomalyDetectLib.training.restoration import RestorationTask
@@ -25,6 +26,7 @@ else:
 
 _TASKS: dict[str, Callable[..., Any]] = {
     "brain-extraction": BrainExtractionTask,
+    "anatomy": AnatomyTask,
     "restoration": RestorationTask,
 }
 
@@ -106,7 +108,11 @@ def begin_with(task: Task, weights: Path) -> None:
     if not weights.is_file():
         raise AnomalyDetectError(f"{weights}: no such weights to start from; train that run first")
     try:
-        task.network.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
+        # heads that the earlier network hadn't begin afresh
+        loaded = {name: value.float() for name, value in load_file(weights).items()}
+        unexpected = task.network.load_state_dict(loaded, strict=False).unexpected_keys
+        if unexpected:
+            raise RuntimeError(unexpected[0])
     except RuntimeError as error:
         raise AnomalyDetectError(
             f"{weights}: weights of another network; choose others to start from"

@@ -12,7 +12,7 @@ from AnomalyDetectLib.training import labels
 from AnomalyDetectLib.training import random_fields as fields
 from AnomalyDetectLib.training.heads import class_means, tissue_means
 
-BRIGHTEST = 2.0  # working units; the models clip there
+BRIGHTEST = 3.0  # working units: fluid in T2; brighter is clipped
 DARKEST_WHITE = 0.2  # of the brightest tissue: less would turn every other tissue into fluid
 PARTIAL_VOLUME = 0.5  # voxels: blur of the painted labels' edges
 
@@ -25,9 +25,7 @@ def recontrast(rng: np.random.Generator, image: Tensor, tissue: Tensor, t1: bool
     fluid, grey and white matter to their new means, which keeps the finest anatomy.
     """
     classes = tissue.long()
-    target = torch.from_numpy(tissue_means(rng, t1))
-    target[labels.WHITE] = target[labels.WHITE].clamp(min=DARKEST_WHITE)
-    target = (target / target[labels.WHITE]).clamp(max=BRIGHTEST)
+    target = random_contrast(rng, t1)
     own = class_means(image, classes)
     painted = fields.blur(target[classes], PARTIAL_VOLUME)
     texture = image - fields.blur(own[classes], PARTIAL_VOLUME)
@@ -35,6 +33,13 @@ def recontrast(rng: np.random.Generator, image: Tensor, tissue: Tensor, t1: bool
     share = float(rng.choice([0.0, 0.5, 1.0]))
     mixed = share * painted + (1 - share) * through_curve(image, own, target)
     return torch.where(classes > 0, mixed, 0).clamp(0, BRIGHTEST)
+
+
+def random_contrast(rng: np.random.Generator, t1: bool = False) -> Tensor:
+    """Random mean intensities of the tissue classes (9,), white matter 1: of any contrast, or T1-like."""
+    means = torch.from_numpy(tissue_means(rng, t1))
+    means[labels.WHITE] = means[labels.WHITE].clamp(min=DARKEST_WHITE)
+    return (means / means[labels.WHITE]).clamp(max=BRIGHTEST)
 
 
 def through_curve(image: Tensor, own: Tensor, target: Tensor) -> Tensor:

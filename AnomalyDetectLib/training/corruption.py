@@ -69,8 +69,22 @@ def random_shape(rng: np.random.Generator, centre: np.ndarray, radius: float, si
     return Shape(box, distance, softness)
 
 
+@dataclass(frozen=True)
+class Palette:
+    """How strong lesions are in a scan's contrast: `contrast`, 1 for T1, scales every change of intensity; `fluid`
+    is the range of a cyst's intensity; `brightest` clips. Working units.
+    """
+
+    contrast: float = 1.0
+    fluid: tuple[float, float] = (0.15, 0.45)
+    brightest: float = 2.0
+
+
+T1 = Palette()
+
+
 def _amplitude(rng: np.random.Generator, severity: float, difficulty: float = 1.0) -> float:
-    """Signed intensity change in working units, faint to strong, dark as often as bright."""
+    """Signed intensity change of a T1 scan in working units, faint to strong, dark as often as bright."""
     faintest = PLAIN * (FAINTEST / PLAIN) ** difficulty
     strongest = max(2 * faintest, 0.9 * severity)
     return float(np.exp(rng.uniform(np.log(faintest), np.log(strongest))) * rng.choice([-1.0, 1.0]))
@@ -84,31 +98,34 @@ def _paint(
     severity: float,
     radius: float,
     difficulty: float,
+    palette: Palette,
 ) -> Tensor:
     """The lesion's own appearance inside its box: what replaces `image` there, before the brain mask is
     applied.
     """
     weight = shape.weight()
     here, size = image[shape.box], (weight.shape[0], weight.shape[1], weight.shape[2])
-    amplitude = _amplitude(rng, severity, difficulty)
+    amplitude = palette.contrast * _amplitude(rng, severity, difficulty)
     kind = rng.random()
     if kind < 0.38:  # the tissue's own texture, shifted
         wave = 1 + fields.smooth_noise(rng, size, (4, 4, 4), rng.uniform(0, 0.3))
         return here + weight * amplitude * wave
     inside = float((clean[shape.box] * weight).sum() / weight.sum().clamp(min=1e-3))
-    colour = inside + amplitude + fields.smooth_noise(rng, size, (6, 6, 6), rng.uniform(0, 0.1))
+    colour = inside + amplitude + fields.smooth_noise(
+        rng, size, (6, 6, 6), rng.uniform(0, 0.1) * palette.contrast
+    )
     blend = weight * rng.uniform(0.5, 1.0)
     if kind < 0.6 or radius < 3:  # homogeneous, its texture gone
         return here * (1 - blend) + blend * colour
     if kind < 0.82:  # ring, core and halo
         core = shape.weight(rng.uniform(0.35, 0.8))
         halo = torch.sigmoid((rng.uniform(1.2, 1.6) - shape.distance) / (shape.softness + 0.1))
-        out = here + halo * _amplitude(rng, severity * 0.5)
+        out = here + halo * palette.contrast * _amplitude(rng, severity * 0.5)
         out = out * (1 - weight) + weight * colour
-        return out * (1 - core) + core * (inside + _amplitude(rng, severity))
+        return out * (1 - core) + core * (inside + palette.contrast * _amplitude(rng, severity))
     if kind < 0.9:  # fluid, sharply bounded
         edge = torch.sigmoid((1 - shape.distance) / 0.06)
-        return here * (1 - edge) + edge * (rng.uniform(0.15, 0.45) + 0 * colour)
+        return here * (1 - edge) + edge * rng.uniform(*palette.fluid)
     shift = [int(s) for s in rng.integers(-18, 19, 3)]  # tissue from elsewhere
     foreign = torch.roll(clean, shift, (0, 1, 2))[shape.box]
     return here * (1 - blend) + blend * (foreign + 0.3 * amplitude)
@@ -136,19 +153,20 @@ def corrupt(
     tissue: Tensor,
     severity: float,
     difficulty: float = 1.0,
+    palette: Palette = T1,
 ) -> Corrupted:
     """Paint random lesions onto `clean` (X,Y,Z); one volume in fourteen stays healthy.
 
     severity: 0-1, the strongest contrast that occurs. difficulty: 0-1; low: large plain lesions, which is
     where training starts, since faint small ones alone teach a new network nothing. Lesions: one to three of
     0.1-100 ml, or three to twenty spots of 0.01-0.5 ml, each with its own contrast, some mirrored to the
-    other side, some with mass effect, some as coarse noise.
+    other side, some with mass effect, some as coarse noise. palette: how strong they are in this contrast.
     """
     image, weight = clean.clone(), torch.zeros_like(clean)
     if rng.random() < 0.07:
         return Corrupted(image, weight)
     if rng.random() < 0.06 * difficulty:
-        return _coarse_noise(rng, clean, brain, severity)
+        return _coarse_noise(rng, clean, brain, severity, palette)
     spots = rng.random() < 0.35 * difficulty
     count = int(rng.integers(3, 20)) if spots else int(rng.integers(1, 4))
     bulge: tuple[np.ndarray, float] | None = None
@@ -161,8 +179,8 @@ def corrupt(
             places.append(np.array([clean.shape[0] - 1 - centre[0], centre[1], centre[2]]))
         for place in places:
             shape = random_shape(rng, place, radius, clean.shape)
-            painted = _paint(rng, image, clean, shape, severity, radius, difficulty)
-            image[shape.box] = painted.clamp(0, 2.0)
+            painted = _paint(rng, image, clean, shape, severity, radius, difficulty, palette)
+            image[shape.box] = painted.clamp(0, palette.brightest)
             weight[shape.box] = torch.maximum(weight[shape.box], shape.weight())
         if radius > 5 and rng.random() < 0.3 * difficulty:
             bulge = (centre, radius)
@@ -172,7 +190,9 @@ def corrupt(
     return Corrupted(image * inside, weight * inside)
 
 
-def _coarse_noise(rng: np.random.Generator, clean: Tensor, brain: Tensor, severity: float) -> Corrupted:
+def _coarse_noise(
+    rng: np.random.Generator, clean: Tensor, brain: Tensor, severity: float, palette: Palette
+) -> Corrupted:
     """Smooth noise in patches, as denoising auto-encoders learn from (Kascenas 2022)."""
     size = (clean.shape[0], clean.shape[1], clean.shape[2])
     knots = int(rng.integers(8, 18))
@@ -180,7 +200,8 @@ def _coarse_noise(rng: np.random.Generator, clean: Tensor, brain: Tensor, severi
         rng, size, (knots, int(knots * 1.2), knots), rng.uniform(0.05, 0.05 + 0.2 * severity)
     )
     noise = noise * (fields.smooth_noise(rng, size, (4, 4, 4), 1.0) > 0.3) * brain
-    return Corrupted((clean + noise).clamp(0, 2.0), (noise.abs() / 0.2).clamp(0, 1))
+    image = (clean + palette.contrast * noise).clamp(0, palette.brightest)
+    return Corrupted(image, (noise.abs() / 0.2).clamp(0, 1))
 
 
 def _mass_effect(

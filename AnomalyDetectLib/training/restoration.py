@@ -81,9 +81,13 @@ def prepare_subject(
     return scaled, tissue, brain
 
 
-def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor, Tensor]:
+def augment(
+    rng: np.random.Generator, scan: HealthyScan, thick: float = 0.3
+) -> tuple[Tensor, Tensor, Tensor]:
     """Image, tissue and brain (X,Y,Z) with another pose, shape, contrast curve, resolution, bias, noise and
     mask rim.
+
+    thick: share of the scans that get thick slices.
     """
     image, tissue, brain = scan.image.float(), scan.tissue, scan.brain
     size = (image.shape[0], image.shape[1], image.shape[2])
@@ -109,7 +113,7 @@ def augment(rng: np.random.Generator, scan: HealthyScan) -> tuple[Tensor, Tensor
     if rng.random() < 0.6:  # another scanner's contrast, which differs from place to place
         contrast = torch.exp(fields.smooth_noise(rng, size, (4, 4, 4), rng.uniform(0.03, 0.2)))
         image = (1 - (1 - image) * contrast).clamp(min=0)
-    if rng.random() < 0.3:
+    if rng.random() < thick:
         image = fields.thick_slices(image, rng.uniform(1.3, 3.2), int(rng.choice([2, 2, 1, 0])), rng.random())
     elif rng.random() < 0.4:
         image = fields.blur(image, rng.uniform(0.3, 1.0))
