@@ -62,10 +62,10 @@ def prepare(
     way = WayBack(volume.grid, template.grid, fitted.template_from_input)
     working = _to_working(volume, reading, way)
     done("alignment")
-    white, grey, fluid = working.likely(2), working.likely(1), working.likely(0)
+    white, grey = working.likely(2), working.likely(1)
     image, scale, bias = intensity.normalise(working.image, working.brain, white, grey, template.deep_white)
     done("intensity")
-    ratios = scan_fit.tissue_ratios(image, fluid, grey, white)
+    ratios = scan_fit.tissue_ratios(image, working.brain, template)
     guessed = scan_fit.guess_modality(*ratios)
     exponent = intensity.contrast_exponent(image, grey, volume.modality or guessed)
     seen = Observations(

@@ -6,33 +6,39 @@ import numpy as np
 
 from AnomalyDetectLib.prepare.intensity import mode
 from AnomalyDetectLib.prepare.prepared import Observations, ScanFit, Verdict
+from AnomalyDetectLib.prepare.template import Template
 from AnomalyDetectLib.volume import BoolArray, FloatArray
 
 BRAIN_ML = (750.0, 2300.0)
 COARSE_MM, TOO_COARSE_MM = 4.0, 8.0
 CUT_SHARE, TOO_CUT_SHARE = 0.02, 0.25
 NOISE, TOO_NOISY = 0.12, 0.30
+FLUID_PERCENTILE = 20
+DARK_CORTEX, DARK_FLUID, BRIGHT_FLUID = 0.84, 0.8, 1.45
 
 
-def tissue_ratios(
-    image: FloatArray, fluid: BoolArray, grey: BoolArray, white: BoolArray
-) -> tuple[float, float]:
-    """Fluid and grey matter over white matter, from the modes of their intensities (X,Y,Z)."""
-    reference = max(mode(image[white]), 1e-6)
-    return float(np.median(image[fluid])) / reference, mode(image[grey]) / reference
+def tissue_ratios(image: FloatArray, brain: BoolArray, template: Template) -> tuple[float, float]:
+    """Fluid and cortex over deep white matter, read where healthy brains have them in the template.
 
-
-def guess_modality(fluid: float, grey: float) -> str:
-    """T1, T2, FLAIR or PD from the ratios of fluid and grey matter to white matter.
-
-    T1: grey darker than white. Else fluid decides: darker than white FLAIR, much brighter T2, between them
-    PD.
+    image: aligned (X,Y,Z), 0 outside the brain. A segmentation would follow the very contrast that is asked for. Fluid:
+    its 20th percentile, because the voxels around narrow sulci hold cortex, too. Cortex and white matter: the modes.
     """
-    if grey < 0.95:
+    reference = max(mode(image[template.deep_white & brain]), 1e-6)
+    fluid = float(np.percentile(image[template.fluid & brain], FLUID_PERCENTILE))
+    return fluid / reference, mode(image[template.cortex & brain]) / reference
+
+
+def guess_modality(fluid: float, cortex: float) -> str:
+    """T1, T2, FLAIR or PD from the ratios of fluid and cortex to white matter.
+
+    T1: cortex darker than white matter. Else fluid decides: darker than white matter FLAIR, much brighter T2, between
+    them PD.
+    """
+    if cortex < DARK_CORTEX:
         return "T1"
-    if fluid < 0.85:
+    if fluid < DARK_FLUID:
         return "FLAIR"
-    return "T2" if fluid > 1.5 else "PD"
+    return "T2" if fluid > BRIGHT_FLUID else "PD"
 
 
 def noise_level(image: FloatArray, white: BoolArray) -> float:

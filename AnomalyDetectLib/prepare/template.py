@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from AnomalyDetectLib.volume import BoolArray, FloatArray, Grid
 
 WHOLE = 200  # stored value of probability 1
 DEEP = 0.8
+USUAL = 0.5
 INSIDE = 100  # at least half of the training brains
 
 
@@ -22,12 +24,24 @@ class Template:
     """grid: the working grid. brain: bool (X,Y,Z). regions: uint8 codes (X,Y,Z) of regions.tsv.
 
     tissue: float32 (3,X,Y,Z), share of healthy brains with fluid, grey and white matter there.
+    cortical: uint8 codes of the cortical regions.
     """
 
     grid: Grid
     brain: BoolArray
     tissue: FloatArray
     regions: NDArray[np.uint8]
+    cortical: tuple[int, ...]
+
+    @property
+    def fluid(self) -> BoolArray:
+        """Where most healthy brains have fluid."""
+        return np.asarray(self.tissue[0] >= USUAL)
+
+    @property
+    def cortex(self) -> BoolArray:
+        """Where most healthy brains have cortex."""
+        return np.asarray((self.tissue[1] >= USUAL) & np.isin(self.regions, self.cortical))
 
     @property
     def deep_white(self) -> BoolArray:
@@ -41,10 +55,13 @@ def load_template() -> Template:
     brain = nib.load(resource("Template", "brain.nii.gz"))
     regions = nib.load(resource("Template", "regions.nii.gz"))
     tissue = nib.load(resource("Template", "tissue.nii.gz"))
+    with resource("Template", "regions.tsv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
     array = np.asarray(brain.dataobj)
     return Template(
         grid=Grid(array.shape, brain.affine),
         brain=array >= INSIDE,
         tissue=np.moveaxis(np.asarray(tissue.dataobj, dtype=np.float32), -1, 0) / np.float32(WHOLE),
         regions=np.asarray(regions.dataobj, dtype=np.uint8),
+        cortical=tuple(int(row["id"]) for row in rows if row["name"].endswith("cortex")),
     )

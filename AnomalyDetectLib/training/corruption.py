@@ -16,6 +16,7 @@ from AnomalyDetectLib.training.labels import CSF, VENTRICLE, WHITE
 
 Box = tuple[slice, slice, slice]
 FAINTEST = 0.04  # working units: about the noise of a good scan
+LARGE_SHARE, LARGE = 0.25, (7.0, 17.0)  # one large lesion alone: radius in voxels of 2 mm
 PLAIN = 0.35  # what an easy lesion has at least
 
 
@@ -169,10 +170,12 @@ def corrupt(
         return _coarse_noise(rng, clean, brain, severity, palette)
     spots = rng.random() < 0.35 * difficulty
     count = int(rng.integers(3, 20)) if spots else int(rng.integers(1, 4))
+    large = not spots and rng.random() < LARGE_SHARE
+    count = 1 if large else count
     bulge: tuple[np.ndarray, float] | None = None
     for centre in _centres(rng, brain, tissue, count, spots):
         # radii in voxels of 2 mm: spots 0.01-0.5 ml, lesions 0.1-100 ml, small ones more often
-        low, high = (0.7, 2.4) if spots else (1.4 + 3 * (1 - difficulty), 14.0)
+        low, high = (0.7, 2.4) if spots else LARGE if large else (1.4 + 3 * (1 - difficulty), 14.0)
         radius = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         places = [centre]
         if rng.random() < 0.15:  # both sides at once: asymmetry alone must not give a lesion away

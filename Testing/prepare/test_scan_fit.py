@@ -50,10 +50,10 @@ def test_the_worst_reason_decides() -> None:
 
 
 def test_contrasts_are_told_apart_by_tissue_ratios() -> None:
-    assert guess_modality(fluid=0.4, grey=0.73) == "T1"
-    assert guess_modality(fluid=0.5, grey=1.15) == "FLAIR"
-    assert guess_modality(fluid=2.2, grey=1.4) == "T2"
-    assert guess_modality(fluid=1.2, grey=1.15) == "PD"
+    assert guess_modality(fluid=0.4, cortex=0.7) == "T1"
+    assert guess_modality(fluid=0.5, cortex=0.98) == "FLAIR"
+    assert guess_modality(fluid=1.7, cortex=1.25) == "T2"
+    assert guess_modality(fluid=1.07, cortex=1.1) == "PD"
 
 
 def test_the_simulated_patient_is_a_t1_scan_that_fits(prepared_patient: Prepared) -> None:
@@ -61,11 +61,21 @@ def test_the_simulated_patient_is_a_t1_scan_that_fits(prepared_patient: Prepared
     assert judge(prepared_patient.observations, ("T1",)).verdict == "ok"
 
 
-def test_real_scans_are_guessed_right(data: Path, head_network: HeadNetwork) -> None:
-    flair = sorted((data / "ms_isbi_dev").glob("*/flair.nii.gz"))[0]
-    external = sorted((data / "healthy_external_t1").glob("*.nii.gz"))[0]
-    assert prepare(read_volume(flair), head_network).modality == "FLAIR"
-    assert prepare(read_volume(external), head_network).modality == "T1"
+@pytest.mark.parametrize(
+    ("scan", "modality"),
+    [
+        ("ms_isbi_dev/training01/flair.nii.gz", "FLAIR"),
+        ("lgg_flair_dev/TCGA_DU_5852_19950709/flair.nii.gz", "FLAIR"),  # its sulci are bright, its cortex is pale
+        ("lgg_flair_dev/TCGA_CS_5396_20010302/flair.nii.gz", "FLAIR"),
+        ("healthy_external_t1/sub-01_T1w.nii.gz", "T1"),
+        ("templates/avg152T2_2mm.nii.gz", "T2"),
+        ("templates/avg152PD_2mm.nii.gz", "PD"),
+    ],
+)
+def test_real_scans_are_guessed_right(
+    data: Path, head_network: HeadNetwork, scan: str, modality: str
+) -> None:
+    assert prepare(read_volume(data / scan), head_network).modality == modality
 
 
 def test_a_cut_field_of_view_is_noticed(patient: Volume, head_network: HeadNetwork) -> None:
