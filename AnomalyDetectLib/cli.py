@@ -112,7 +112,7 @@ def run(
 
         @functools.cache
         def detector(contrast: str) -> pipeline.Detector:
-            return pipeline.load_detector(zoo.choose(model, contrast), chosen_device)
+            return pipeline.load_detector(zoo.choose(model, contrast), chosen_device, contrast)
 
         for scan, case in zip(scans, _distinct([case_name(scan) for scan in scans]), strict=True):
             task = progress.add_task(case, total=1.0, stage="read")

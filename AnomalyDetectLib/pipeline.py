@@ -69,16 +69,21 @@ def load_head_network() -> HeadNetwork:
     return network.eval()
 
 
-def load_detector(card: ModelCard, device: str = "cpu") -> Detector:
-    """Load and verify a model. Raises `ModelError` when a file is missing or damaged."""
+def load_detector(card: ModelCard, device: str = "cpu", contrast: str | None = None) -> Detector:
+    """Load and verify a model with its calibration for a contrast; None: its first one.
+
+    Raises `ModelError` when a file is missing or damaged.
+    """
+    contrast = contrast or card.contrasts[0]
     table = None
-    if FALSE_ALARMS in card.sha256:
-        table = FalseAlarmTable.from_json(card.path(FALSE_ALARMS).read_text(encoding="utf-8"))
-    image_scores = card.path(IMAGE_SCORES) if IMAGE_SCORES in card.sha256 else None
+    if (counts := card.calibration(FALSE_ALARMS, contrast)) in card.sha256:
+        table = FalseAlarmTable.from_json(card.path(counts).read_text(encoding="utf-8"))
+    scores = card.calibration(IMAGE_SCORES, contrast)
+    image_scores = card.path(scores) if scores in card.sha256 else None
     return Detector(
         card=card,
         model=zoo.load(card),
-        scorer=load_scorer(card.path(STATISTICS), image_scores),
+        scorer=load_scorer(card.path(card.calibration(STATISTICS, contrast)), image_scores),
         false_alarms=table,
         atlas=RegionAtlas.load(resource("Template", "regions.tsv")),
         device=device,

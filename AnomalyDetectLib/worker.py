@@ -89,7 +89,7 @@ class Worker:
         self._send = send
         self._stopping = stopping
         self._network: Any = None
-        self._detectors: dict[tuple[str, str, str], Any] = {}
+        self._detectors: dict[tuple[str, str, str, str], Any] = {}
         self._answers: dict[str, Callable[[Request, Send], None]] = {
             "detect": self._detect,
             "check": self._check,
@@ -221,9 +221,9 @@ class Worker:
 
         card = zoo.choose(request.get("model") or "auto", contrast)
         device = pipeline.choose_device(request.get("device") or "auto")
-        key = (card.name, card.version, device)
+        key = (card.name, card.version, device, contrast)
         if key not in self._detectors:
-            self._detectors[key] = pipeline.load_detector(card, device)
+            self._detectors[key] = pipeline.load_detector(card, device, contrast)
         return self._detectors[key]
 
     def _forget(self) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from AnomalyDetectLib.errors import AnomalyDetectError
 
-WITH_DATA = ("detection", "preparation", "road")
+WITH_DATA = ("detection", "flagship", "preparation", "road")
 
 
 def run_benchmark(
@@ -47,6 +47,10 @@ def run_benchmark(
         from AnomalyDetectLib.evaluation import detection_benchmark
 
         detection_benchmark.run(Path(str(data)), out, limit, console, onto_cards)
+    elif name == "flagship":
+        from AnomalyDetectLib.evaluation import flagship_benchmark
+
+        flagship_benchmark.run(Path(str(data)), out, limit, console)
     elif name == "preparation":
         from AnomalyDetectLib.evaluation import preparation_benchmark
 

@@ -33,7 +33,7 @@ def run_demo(out: Path, false_alarms: float, console: Console) -> None:
     detection = detect(
         read_volume(scan),
         load_head_network(),
-        lambda contrast: load_detector(zoo.choose("auto", contrast)),
+        lambda contrast: load_detector(zoo.choose("auto", contrast), contrast=contrast),
         expected_false_alarms=false_alarms,
     )
     report = write_case(detection, out, CASE, scan.name, note="simulated patient").to_dict()

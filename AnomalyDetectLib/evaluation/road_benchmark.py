@@ -42,7 +42,7 @@ def run(data: Path, out: Path, console: Console) -> dict[str, object]:
 
     def detector(contrast: str) -> Detector:
         if contrast not in detectors:
-            detectors[contrast] = load_detector(zoo.choose("auto", contrast))
+            detectors[contrast] = load_detector(zoo.choose("auto", contrast), contrast=contrast)
         return detectors[contrast]
 
     external = sorted((data / "healthy_external_t1").glob("*.nii.gz"))[0]

@@ -1,9 +1,9 @@
-"""Anatomy and restoration in one network for scans of any contrast: it takes lesions out of the scan, says where
-it found some, and names the healthy tissue underneath, which is then painted in the scan's own colours.
+"""Anatomy and restoration in one network for scans of any contrast: it takes lesions out of the scan, says
+where it found some, and names the healthy tissue underneath, which is then painted in the scan's own colours.
 
-Restoration after Naval Marimont et al., "DISYRE" (ISBI 2024); healthy anatomy from painted label maps after Billot
-et al., "SynthSeg" (Medical Image Analysis 2023), here with lesions over them; predicted variance after Kendall and
-Gal (NeurIPS 2017).
+Restoration after Naval Marimont et al., "DISYRE" (ISBI 2024); healthy anatomy from painted label maps after
+Billot et al., "SynthSeg" (Medical Image Analysis 2023), here with lesions over them; predicted variance after
+Kendall and Gal (NeurIPS 2017).
 """
 
 from __future__ import annotations
@@ -13,8 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from AnomalyDetectLib.models.restoration import FEATURES, tissue_prior
+from AnomalyDetectLib.models import own_colours
+from AnomalyDetectLib.models.card import ModelCard
+from AnomalyDetectLib.models.rebuild import Rebuild
+from AnomalyDetectLib.models.restoration import FEATURES, SHIFTS, tissue_prior
 from AnomalyDetectLib.networks import SpaceToDepthUNet, depth_to_space
+from AnomalyDetectLib.prepare.prepared import Prepared
+from AnomalyDetectLib.volume import FloatArray
 
 TISSUES = (
     "csf", "ventricle", "cortex", "white", "deep grey", "cerebellar grey", "cerebellar white", "brain stem",
@@ -24,6 +29,11 @@ WIDTH_OF_T1 = 3.0  # what lies between the outer quantiles of a T1 scan, in unit
 LARGEST = 8.0  # input units
 LOG_VARIANCE = (-6.0, 4.0)  # range of the predicted one, input units squared
 SAMPLES = 20_000
+SURE = 0.2  # of the prior, which is -1 to 1: six of ten healthy brains have the tissue there
+MEMBERSHIP_WIDTH = 0.6  # input units: about half the contrast between grey and white matter in T1
+PAINTED_SHARE = (
+    0.5  # of the healthy version where a lesion is certain: the painted anatomy, the rest restored
+)
 
 
 class Restored(NamedTuple):
@@ -39,25 +49,44 @@ class Restored(NamedTuple):
 
 
 class AnatomyNetwork(SpaceToDepthUNet):
-    """Channels in: scan and where healthy brains have fluid, grey and white matter."""
+    """Channels in: scan; where healthy brains have fluid, grey and white matter; how close the voxel is to
+    the scan's own intensity of each of them.
+    """
 
     def __init__(self) -> None:
-        super().__init__(4, 3, FEATURES)
+        super().__init__(7, 3, FEATURES)
         self.tissue = nn.Conv3d(FEATURES[0], 8 * len(TISSUES), 1)
 
     def restore(self, image: Tensor) -> Restored:
         """From a brain (B,1,X,Y,Z) in input units, 0 outside the brain."""
         prior = tissue_prior(str(image.device)).expand(len(image), -1, -1, -1, -1)
-        decoded = self.decode(torch.cat([image, prior], 1))[-1]
-        correction, logit, log_variance = depth_to_space(self.head(decoded)).split(1, 1)
+        decoded = self.decode(torch.cat([image, prior, memberships(image, prior[0])], 1))[-1]
+        correction, logit, log_variance = torch.split(depth_to_space(self.head(decoded)), 1, 1)
         return Restored(
             image + correction, logit, log_variance.clamp(*LOG_VARIANCE), depth_to_space(self.tissue(decoded))
         )
 
 
+def memberships(image: Tensor, prior: Tensor) -> Tensor:
+    """How close each voxel is to the scan's own fluid, grey and white matter (B,3,X,Y,Z), 0-1, 0 outside the
+    brain.
+
+    image: input units. prior: (3,X,Y,Z), -1 to 1. The scan's own intensity of a tissue is the median where
+    nearly all healthy brains have it: so the network is told the contrast, and needn't learn every one.
+    """
+    inside = image != 0
+    maps = torch.zeros(len(image), len(prior), *image.shape[2:], device=image.device)
+    for number, scan in enumerate(image[:, 0]):
+        for tissue, share in enumerate(prior):
+            values = scan[(share > SURE) & inside[number, 0]]
+            if len(values):
+                maps[number, tissue] = torch.exp(-0.5 * ((scan - values.median()) / MEMBERSHIP_WIDTH) ** 2)
+    return maps * inside
+
+
 def levels(image: Tensor, brain: Tensor) -> tuple[float, float]:
-    """Middle and unit of a scan's intensities (X,Y,Z): the median, and the width between the outer quantiles over
-    `WIDTH_OF_T1`, so that all contrasts look alike to the network.
+    """Middle and unit of a scan's intensities (X,Y,Z): the median, and the width between the outer quantiles
+    over `WIDTH_OF_T1`, so that all contrasts look alike to the network.
     """
     values = image[brain]
     values = values[:: max(1, len(values) // SAMPLES)].float()
@@ -69,3 +98,57 @@ def to_input(image: Tensor, brain: Tensor, middle: float, unit: float) -> Tensor
     """A scan (X,Y,Z) in input units, 0 outside the brain."""
     # Group normalisation sees the whole volume: the step from air to brain would drown uncentred tissue.
     return torch.where(brain, ((image - middle) / unit).clamp(-LARGEST, LARGEST), 0)
+
+
+class Anatomy:
+    """The shipped model: passes over the scan and its mirror image, each as it is and moved by a voxel."""
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+        self.network = AnatomyNetwork()
+        self.network.load_state_dict(card.tensors())
+        self.network.eval()
+
+    def rebuild(self, prepared: Prepared, device: str = "cpu") -> Rebuild:
+        """healthy: the restored scan where it looks healthy, the painted anatomy where a lesion is. variance:
+        the predicted one and the spread between the passes. anomaly: mean probability of a lesion. expected,
+        expected_sd: the painted anatomy.
+        """
+        network = self.network.to(device)
+        brain = torch.from_numpy(prepared.brain)
+        image = prepared.tensor[0, 0]
+        middle, unit = levels(image, brain)
+        scan = to_input(image, brain, middle, unit)
+        with torch.inference_mode():
+            maps = torch.stack(
+                [
+                    _seen(network, scan[None, None].to(device), shift, mirror)
+                    for shift in SHIFTS
+                    for mirror in (False, True)
+                ]
+            ).cpu()  # (passes, 3 + tissues, X,Y,Z)
+            anomaly = torch.sigmoid(maps[:, 1]).mean(0)
+            expected, sd = own_colours.paint(scan, maps[:, 3:].mean(0), anomaly, brain)
+            healthy = maps[:, 0].mean(0).lerp(expected, PAINTED_SHARE * anomaly)
+            variance = maps[:, 2].exp().mean(0) + maps[:, 0].var(0, correction=0)
+
+        def inside(values: Tensor) -> FloatArray:
+            return values.masked_fill(~brain, 0).numpy()
+
+        return Rebuild(
+            healthy=inside(healthy * unit + middle),
+            variance=inside(variance * unit**2),
+            anomaly=inside(anomaly),
+            expected=inside(expected * unit + middle),
+            expected_sd=(sd * unit).numpy(),
+        )
+
+
+def _seen(network: AnatomyNetwork, scan: Tensor, shift: int, mirror: bool) -> Tensor:
+    """The maps of one pass (3 + tissues, X,Y,Z) over the scan moved by `shift` voxels on each axis, moved
+    back: healthy version, logit, log variance, tissue probabilities.
+    """
+    moved = scan.roll((shift,) * 3, (2, 3, 4))
+    out = network.restore(moved.flip(2) if mirror else moved)
+    maps = torch.cat([*out[:3], torch.softmax(out.tissue, 1)], 1)
+    return (maps.flip(2) if mirror else maps).roll((-shift,) * 3, (2, 3, 4))[0]

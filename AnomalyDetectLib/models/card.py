@@ -67,6 +67,15 @@ class ModelCard:
         """Verified tensors of a safetensors file as float32."""
         return {name: value.float() for name, value in load_file(self.path(file)).items()}
 
+    def calibration(self, file: str, contrast: str) -> str:
+        """The name of a calibration file for a contrast: the first one's is plain, `name-T2.json` is
+        another's.
+        """
+        if contrast == self.contrasts[0]:
+            return file
+        stem, dot, ending = file.partition(".")
+        return f"{stem}-{contrast}{dot}{ending}"
+
     @property
     def megabytes(self) -> float:
         """Size of the model's files on disk in MB."""

@@ -14,10 +14,14 @@ class Rebuild:
 
     healthy: None for families that predict an anomaly map directly. variance: of the rebuild, working units
     squared.
-    anomaly: a directly predicted map, 0-1. features: (C,X,Y,Z) for feature-space scores.
+    anomaly: a directly predicted map, 0-1. features: (C,X,Y,Z) for feature-space scores. expected,
+    expected_sd: the healthy anatomy in the scan's own colours, and how far healthy voxels stray from it,
+    working units.
     """
 
     healthy: FloatArray | None
     variance: FloatArray | None = None
     anomaly: FloatArray | None = None
     features: FloatArray | None = None
+    expected: FloatArray | None = None
+    expected_sd: FloatArray | None = None

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Protocol
 
 from AnomalyDetectLib.errors import ModelError
-from AnomalyDetectLib.models import atlas_z, intensity, restoration
+from AnomalyDetectLib.models import anatomy, atlas_z, intensity, restoration
 from AnomalyDetectLib.models.card import CARD, ModelCard, read_card
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.resources import resource
 
 # In the order of preference: `auto` takes the first whose contrasts include the scan's.
-PREFERENCE = ("restore-t1", "atlas-z", "intensity")
+PREFERENCE = ("restore-any", "restore-t1", "atlas-z", "intensity")
 # Folders that serve the preparation and rebuild nothing.
 NOT_NORMATIVE = ("brain-extraction",)
 
@@ -29,6 +29,7 @@ class NormativeModel(Protocol):
 
 
 _FAMILIES: dict[str, Callable[[ModelCard], NormativeModel]] = {
+    "anatomy": anatomy.Anatomy,
     "restoration": restoration.Restoration,
     "atlas-z": atlas_z.AtlasZ,
     "intensity": intensity.Intensity,

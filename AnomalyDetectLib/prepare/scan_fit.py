@@ -20,8 +20,9 @@ DARK_CORTEX, DARK_FLUID, BRIGHT_FLUID = 0.84, 0.8, 1.45
 def tissue_ratios(image: FloatArray, brain: BoolArray, template: Template) -> tuple[float, float]:
     """Fluid and cortex over deep white matter, read where healthy brains have them in the template.
 
-    image: aligned (X,Y,Z), 0 outside the brain. A segmentation would follow the very contrast that is asked for. Fluid:
-    its 20th percentile, because the voxels around narrow sulci hold cortex, too. Cortex and white matter: the modes.
+    image: aligned (X,Y,Z), 0 outside the brain. A segmentation would follow the very contrast that is asked
+    for. Fluid: its 20th percentile, because the voxels around narrow sulci hold cortex, too. Cortex and white
+    matter: the modes.
     """
     reference = max(mode(image[template.deep_white & brain]), 1e-6)
     fluid = float(np.percentile(image[template.fluid & brain], FLUID_PERCENTILE))
@@ -31,8 +32,8 @@ def tissue_ratios(image: FloatArray, brain: BoolArray, template: Template) -> tu
 def guess_modality(fluid: float, cortex: float) -> str:
     """T1, T2, FLAIR or PD from the ratios of fluid and cortex to white matter.
 
-    T1: cortex darker than white matter. Else fluid decides: darker than white matter FLAIR, much brighter T2, between
-    them PD.
+    T1: cortex darker than white matter. Else fluid decides: darker than white matter FLAIR, much brighter T2,
+    between them PD.
     """
     if cortex < DARK_CORTEX:
         return "T1"

@@ -10,9 +10,9 @@ from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth
 
-RESIDUAL, ANOMALY = "residual", "anomaly"
+RESIDUAL, ANOMALY, TISSUE = "residual", "anomaly", "tissue"
 # Smoothing in voxels of 2 mm: lesions are larger than the noise; the network has smoothed its map already.
-RESIDUAL_SIGMA, ANOMALY_SIGMA = 1.5, 1.0
+RESIDUAL_SIGMA, ANOMALY_SIGMA, TISSUE_SIGMA = 1.5, 1.0, 0.6
 ANOMALY_WEIGHT = 0.5  # beside the residual's z; between 0.25 and 1 it makes little difference
 SMALLEST = 1e-4  # of a probability, before its log-odds
 
@@ -31,7 +31,9 @@ def evidence(prepared: Prepared, rebuild: Rebuild) -> dict[str, FloatArray]:
     """Maps (X,Y,Z) by name, 0 outside the brain.
 
     residual: scan minus healthy version, signed. anomaly: log-odds of the predicted probability, without a
-    sign, where the model predicts one. Both are smoothed inside the brain.
+    sign, where the model predicts one. tissue: scan minus the healthy anatomy in the scan's own colours over
+    its SD, signed, where the model paints it; least smoothed, because small lesions are what it is for. All
+    are smoothed inside the brain.
     """
     maps = {}
     if rebuild.healthy is not None:
@@ -39,6 +41,9 @@ def evidence(prepared: Prepared, rebuild: Rebuild) -> dict[str, FloatArray]:
     if rebuild.anomaly is not None:
         odds = np.clip(rebuild.anomaly, SMALLEST, 1 - SMALLEST)
         maps[ANOMALY] = smooth_inside(np.log(odds / (1 - odds)), prepared.brain, ANOMALY_SIGMA)
+    if rebuild.expected is not None and rebuild.expected_sd is not None:
+        z = (prepared.tensor[0, 0].numpy() - rebuild.expected) / rebuild.expected_sd
+        maps[TISSUE] = smooth_inside(z.astype(np.float32), prepared.brain, TISSUE_SIGMA)
     return maps
 
 

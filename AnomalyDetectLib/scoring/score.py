@@ -56,15 +56,13 @@ class Scorer:
             return None
         return float((1 + (healthy >= image_score).sum()) / (1 + len(healthy)))
 
-    def save(self, folder: Path) -> None:
-        """Write statistics.safetensors and image_scores.json."""
+    def save(self, statistics: Path, image_scores: Path) -> None:
+        """Write the statistics (safetensors) and the image scores (JSON)."""
         tensors = self.fused.tensors("fused")
         for name, one in self.statistics.items():
             tensors |= one.tensors(name)
-        save_file(tensors, folder / STATISTICS)
-        (folder / IMAGE_SCORES).write_text(
-            json.dumps([round(s, 4) for s in self.healthy_image_scores]) + "\n"
-        )
+        save_file(tensors, statistics)
+        image_scores.write_text(json.dumps([round(s, 4) for s in self.healthy_image_scores]) + "\n")
 
 
 def load_scorer(statistics: Path, image_scores: Path | None) -> Scorer:

@@ -1,5 +1,5 @@
-"""Training task of the anatomy models: the healthy scan and its tissue from scans of any contrast with synthetic
-lesions.
+"""Training task of the anatomy models: the healthy scan and its tissue from scans of any contrast with
+synthetic lesions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ POSITIVE_WEIGHT = 8.0  # lesions are rare: without it the network says "nothing"
 LEAST_VARIANCE = 2.5e-3  # input units squared
 T1_UNIT = 0.2  # working units: what one input unit is in T1
 CONTRAST_RANGE = (0.5, 3.0)
-T1_SHARE, OTHER_T1_SHARE, LABEL_SHARE = 0.35, 0.15, 0.15  # the rest: real scans repainted in any contrast
+T1_SHARE, OTHER_T1_SHARE, LABEL_SHARE = 0.35, 0.1, 0.15  # the rest: real scans repainted in any contrast
+DIFFICULTY = 0.8  # lesions at the noise teach little
 THICK_SHARE = 0.5  # of the scans in other contrasts: clinical T2 and FLAIR have thick slices
 
 
@@ -61,26 +62,32 @@ class AnatomyTask:
         else:
             scan = self.scans[int(rng.integers(len(self.scans)))]
             if kind > LABEL_SHARE + self.t1_share:
-                t1 = kind < LABEL_SHARE + self.t1_share + OTHER_T1_SHARE
-                scan = replace(scan, image=recontrast(rng, scan.image.float(), scan.tissue, t1))
+                contrast = "T1" if kind < LABEL_SHARE + self.t1_share + OTHER_T1_SHARE else None
+                scan = replace(scan, image=recontrast(rng, scan.image.float(), scan.tissue, contrast))
         thick = 0.3 if LABEL_SHARE <= kind < LABEL_SHARE + self.t1_share else THICK_SHARE
         image, tissue, inside = augment(rng, scan, thick)
         return _corrupted(rng, image, tissue, inside, noise=rng.uniform(0, 0.05))
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """Weighted BCE on where the corruption is; Huber on the restored scan, inside corruptions and everywhere;
-        cross-entropy of the healthy tissue; Gaussian likelihood of what is left, for the variance alone.
+        """Weighted BCE on where the corruption is; Huber on the restored scan, inside corruptions and
+        everywhere; cross-entropy of the healthy tissue; Gaussian likelihood of what is left, for the variance
+        alone.
         """
         out = self.network.restore(batch["image"])
         inside, target = batch["brain"].float(), batch["weight"]
         voxels, corrupted = inside.sum(), target.sum() + SMOOTHING
         bce = functional.binary_cross_entropy_with_logits(
-            out.logit, target, reduction="none", pos_weight=torch.tensor(POSITIVE_WEIGHT, device=target.device)
+            out.logit,
+            target,
+            reduction="none",
+            pos_weight=torch.tensor(POSITIVE_WEIGHT, device=target.device),
         )
         bce = (bce * inside).sum() / voxels
         huber = functional.huber_loss(out.healthy, batch["clean"], reduction="none", delta=0.5)
         restored = 0.8 * (huber * target).sum() / corrupted + 1.6 * (huber * inside).sum() / voxels
-        cross = functional.cross_entropy(out.tissue, batch["tissue"], ignore_index=-1, reduction="none")[:, None]
+        cross = functional.cross_entropy(out.tissue, batch["tissue"], ignore_index=-1, reduction="none")[
+            :, None
+        ]
         tissue = (cross * inside).sum() / voxels
         hidden = (cross * target).sum() / corrupted
         left = (out.healthy.detach() - batch["clean"]) ** 2 + LEAST_VARIANCE
@@ -91,8 +98,8 @@ class AnatomyTask:
         return bce + restored + 0.3 * (tissue + hidden) + 0.02 * likelihood, parts
 
     def validate(self) -> dict[str, float]:
-        """Over held-out scans with fixed corruptions: mean loss; of T1 scans and of other contrasts the share of the
-        corruption's energy that is left, and the voxel AP of its logit.
+        """Over held-out scans with fixed corruptions: mean loss; of T1 scans and of other contrasts the share
+        of the corruption's energy that is left, and the voxel AP of its logit.
         """
         losses: list[float] = []
         energy = {"t1": [0.0, 0.0], "other": [0.0, 0.0]}
@@ -123,7 +130,7 @@ def _corrupted(
     fluid = float(class_means(clean, tissue.long())[labels.VENTRICLE])
     palette = corruption.Palette(contrast, (0.6 * fluid, 1.4 * fluid), BRIGHTEST)
     severity = float(rng.uniform(0.3, 1.0))
-    bad = corruption.corrupt(rng, clean, brain, tissue, severity, palette=palette)
+    bad = corruption.corrupt(rng, clean, brain, tissue, severity, DIFFICULTY, palette)
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     grain = torch.randn(clean.shape, generator=generator) * noise * contrast  # on both: noise is no anomaly
     middle, unit = levels(bad.image, brain)

@@ -29,11 +29,13 @@ from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import Scorer, score
 from AnomalyDetectLib.scoring.statistics import fit_statistics
 from AnomalyDetectLib.training import template
+from AnomalyDetectLib.training.repainted_heads import RepaintedHead
 from AnomalyDetectLib.volume import Volume
 
 log = logging.getLogger(__name__)
 
 STATISTICS_SCANS = 60  # training scans; the held-out ones are for the false alarms
+REPAINTED_SCANS = 24  # for each other contrast
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class HealthyCase:
     prepared: Prepared
 
 
-def prepared_cases(paths: Iterable[Path], network: HeadNetwork, cache: Path) -> Iterator[HealthyCase]:
+def prepared_cases(
+    scans: Iterable[Path | RepaintedHead], network: HeadNetwork, cache: Path
+) -> Iterator[HealthyCase]:
     """Read and prepare scans one by one, as the product does; what was prepared before is read from `cache`.
 
     The cache is keyed by the head network's weights, so that a newly trained one starts afresh.
@@ -52,9 +56,9 @@ def prepared_cases(paths: Iterable[Path], network: HeadNetwork, cache: Path) -> 
     digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in network.state_dict().values())).hexdigest()
     folder = cache / f"prepared-{digest[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        volume = read_volume(path)
-        file = folder / f"{path.name.split('.')[0]}.npz"
+    for scan in scans:
+        volume = read_volume(scan) if isinstance(scan, Path) else scan.read()
+        file = folder / f"{scan.name.split('.')[0]}.npz"
         if not file.exists():
             _store(prepare(volume, network), file)
         yield HealthyCase(volume, _restored(volume, file))
@@ -97,12 +101,31 @@ def _restored(volume: Volume, file: Path) -> Prepared:
 
 
 def healthy_scans(data: Path, which: str) -> list[Path]:
-    """Paths of a healthy set: "train" (a spread of them), "val" or "external"."""
+    """Paths of a healthy set of T1 scans: "train" (a spread of them), "val" or "external"."""
     if which == "external":
         return sorted((data / "healthy_external_t1").glob("*.nii.gz"))
     subjects = template.ixi_subjects(data, which)
-    step = max(1, len(subjects) // STATISTICS_SCANS) if which == "train" else 1
-    return [subject.scan for subject in subjects][::step][: STATISTICS_SCANS if which == "train" else None]
+    return [
+        subject.scan for subject in (_spread(subjects, STATISTICS_SCANS) if which == "train" else subjects)
+    ]
+
+
+def healthy_heads(data: Path, which: str, contrast: str) -> list[Path] | list[RepaintedHead]:
+    """A healthy set in any contrast: real scans for T1, IXI heads repainted for the others, none of them
+    external.
+    """
+    if contrast == "T1":
+        return healthy_scans(data, which)
+    if which == "external":
+        return []
+    subjects = template.ixi_subjects(data, which)
+    chosen = _spread(subjects, REPAINTED_SCANS) if which == "train" else subjects
+    return [RepaintedHead(subject, contrast) for subject in chosen]
+
+
+def _spread(subjects: list[template.Subject], count: int) -> list[template.Subject]:
+    """`count` of the subjects, evenly spread over their list."""
+    return subjects[:: max(1, len(subjects) // count)][:count]
 
 
 def fit_scorer(cases: Iterable[HealthyCase], rebuild: Callable[[Prepared], Rebuild]) -> Scorer:

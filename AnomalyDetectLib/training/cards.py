@@ -40,6 +40,18 @@ _CARDS = {
         "training": f"{IXI_T1} In random contrasts, with 16 of the 20 SynthSeg whole-head label maps painted "
         "in random contrasts; 4 maps are held out. Mask: DLMUSE > 0, slightly closed, holes filled.",
     },
+    "restore-any": {
+        "family": "anatomy",
+        "contrasts": ("T1", "T2", "FLAIR", "PD"),
+        "summary": "Names the healthy tissue under what looks abnormal, paints it in the scan's own colours, "
+        "and takes lesions out; for scans of any contrast.",
+        "credit": f"{IXI_CREDIT} {SYNTHSEG_CREDIT} {EXTERNAL_CREDIT}",
+        "training": f"{IXI_T1} Other contrasts are the same scans repainted, and 16 of the 20 SynthSeg label "
+        "maps painted at random (4 are held out): no real T2, FLAIR or PD scan was used, and no scan with "
+        "pathology. Lesions are synthetic throughout. For T2, FLAIR and PD the false alarms are counted on "
+        "repainted healthy scans, too: take their number for a guide. Slimmed against published models: "
+        "2 mm, 16-48-96-160 channels.",
+    },
     "restore-t1": {
         "family": "restoration",
         "contrasts": ("T1",),
@@ -57,7 +69,7 @@ _CARDS = {
     },
     "intensity": {
         "family": "intensity",
-        "contrasts": ("T1",),
+        "contrasts": ("T1", "T2", "FLAIR", "PD"),
         "summary": "The most trivial rival: difference from the median of the brain. Has no weights.",
         "credit": f"{IXI_CREDIT} {EXTERNAL_CREDIT}",
         "training": "None; calibrated on the same healthy scans as the others.",

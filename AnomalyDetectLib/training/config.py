@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors.torch import load_file
@@ -108,8 +109,13 @@ def begin_with(task: Task, weights: Path) -> None:
     if not weights.is_file():
         raise AnomalyDetectError(f"{weights}: no such weights to start from; train that run first")
     try:
-        # heads that the earlier network hadn't begin afresh
         loaded = {name: value.float() for name, value in load_file(weights).items()}
+        # Heads that the earlier network hadn't begin afresh; inputs that it hadn't begin with no influence.
+        for name, own in task.network.state_dict().items():
+            missing = own.shape[1] - loaded[name].shape[1] if name in loaded and own.ndim > 1 else 0
+            if missing > 0:
+                nothing = torch.zeros(own.shape[0], missing, *own.shape[2:])
+                loaded[name] = torch.cat([loaded[name], nothing], 1)
         unexpected = task.network.load_state_dict(loaded, strict=False).unexpected_keys
         if unexpected:
             raise RuntimeError(unexpected[0])

@@ -17,15 +17,17 @@ DARKEST_WHITE = 0.2  # of the brightest tissue: less would turn every other tiss
 PARTIAL_VOLUME = 0.5  # voxels: blur of the painted labels' edges
 
 
-def recontrast(rng: np.random.Generator, image: Tensor, tissue: Tensor, t1: bool = False) -> Tensor:
-    """The brain in a random contrast, or in another T1 contrast, white matter 1 (X,Y,Z).
+def recontrast(
+    rng: np.random.Generator, image: Tensor, tissue: Tensor, contrast: str | None = None
+) -> Tensor:
+    """The brain in a random contrast, or in one like `contrast`, white matter 1 (X,Y,Z).
 
     image: a T1 scan in working units. tissue: its classes (X,Y,Z). A random share is painted, class by
     class, with the scan's own texture on top; the rest maps the scan's intensities through a curve that takes
     fluid, grey and white matter to their new means, which keeps the finest anatomy.
     """
     classes = tissue.long()
-    target = random_contrast(rng, t1)
+    target = random_contrast(rng, contrast)
     own = class_means(image, classes)
     painted = fields.blur(target[classes], PARTIAL_VOLUME)
     texture = image - fields.blur(own[classes], PARTIAL_VOLUME)
@@ -35,9 +37,9 @@ def recontrast(rng: np.random.Generator, image: Tensor, tissue: Tensor, t1: bool
     return torch.where(classes > 0, mixed, 0).clamp(0, BRIGHTEST)
 
 
-def random_contrast(rng: np.random.Generator, t1: bool = False) -> Tensor:
-    """Random mean intensities of the tissue classes (9,), white matter 1: of any contrast, or T1-like."""
-    means = torch.from_numpy(tissue_means(rng, t1))
+def random_contrast(rng: np.random.Generator, contrast: str | None = None) -> Tensor:
+    """Random mean intensities of the tissue classes (9,), white matter 1: of any contrast, or like one."""
+    means = torch.from_numpy(tissue_means(rng, contrast))
     means[labels.WHITE] = means[labels.WHITE].clamp(min=DARKEST_WHITE)
     return (means / means[labels.WHITE]).clamp(max=BRIGHTEST)
 

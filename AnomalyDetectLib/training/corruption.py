@@ -72,8 +72,8 @@ def random_shape(rng: np.random.Generator, centre: np.ndarray, radius: float, si
 
 @dataclass(frozen=True)
 class Palette:
-    """How strong lesions are in a scan's contrast: `contrast`, 1 for T1, scales every change of intensity; `fluid`
-    is the range of a cyst's intensity; `brightest` clips. Working units.
+    """How strong lesions are in a scan's contrast: `contrast`, 1 for T1, scales every change of intensity;
+    `fluid` is the range of a cyst's intensity; `brightest` clips. Working units.
     """
 
     contrast: float = 1.0
@@ -112,8 +112,8 @@ def _paint(
         wave = 1 + fields.smooth_noise(rng, size, (4, 4, 4), rng.uniform(0, 0.3))
         return here + weight * amplitude * wave
     inside = float((clean[shape.box] * weight).sum() / weight.sum().clamp(min=1e-3))
-    colour = inside + amplitude + fields.smooth_noise(
-        rng, size, (6, 6, 6), rng.uniform(0, 0.1) * palette.contrast
+    colour = (
+        inside + amplitude + fields.smooth_noise(rng, size, (6, 6, 6), rng.uniform(0, 0.1) * palette.contrast)
     )
     blend = weight * rng.uniform(0.5, 1.0)
     if kind < 0.6 or radius < 3:  # homogeneous, its texture gone

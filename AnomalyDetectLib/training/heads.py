@@ -26,6 +26,7 @@ RIM = 1  # voxels of 1 mm
 HELD_OUT_MAPS = ("training_seg_05", "training_seg_10", "training_seg_16", "training_seg_20")
 GREY = (labels.CORTEX, labels.DEEP_GREY, labels.CEREBELLUM_GREY)
 FLUID = (labels.CSF, labels.VENTRICLE)
+CONTRASTS, CONTRAST_SHARES = ("T1", "T2", "FLAIR", "PD", "free"), (0.2, 0.2, 0.3, 0.1, 0.2)
 TISSUE_TO_TARGET = torch.tensor([1 if t in GREY else 0 if t in (0, *FLUID) else 2 for t in range(9)])
 
 
@@ -146,20 +147,20 @@ def load_label_heads(data: Path, affines: Mapping[str, Affine], held_out: bool) 
     return heads
 
 
-def tissue_means(rng: np.random.Generator, t1: bool = False) -> NDArray[np.float32]:
-    """Random mean intensity of the nine tissue classes: T1-, T2-, FLAIR-, PD-like or free; or T1-like."""
+def tissue_means(rng: np.random.Generator, contrast: str | None = None) -> NDArray[np.float32]:
+    """Random mean intensity of the nine tissue classes: T1-, T2-, FLAIR- or PD-like, or of any kind."""
     u = rng.uniform
-    kind = 0 if t1 else rng.choice(5, p=[0.2, 0.2, 0.3, 0.1, 0.2])
-    if kind == 0:  # T1: fluid < grey < white
+    kind = contrast or str(rng.choice(CONTRASTS, p=CONTRAST_SHARES))
+    if kind == "T1":  # fluid < grey < white
         fluid, white = u(0.05, 0.3), u(0.6, 1.0)
         grey = fluid + u(0.45, 0.8) * (white - fluid)
-    elif kind == 1:  # T2: white < grey < fluid
+    elif kind == "T2":  # white < grey < fluid
         fluid, white = u(0.7, 1.1), u(0.2, 0.45)
         grey = white + u(0.15, 0.45) * (fluid - white)
-    elif kind == 2:  # FLAIR: fluid dark, grey a little above white
+    elif kind == "FLAIR":  # fluid dark, grey a little above white
         fluid, white = u(0.02, 0.3), u(0.4, 0.75)
         grey = white + u(0.0, 0.2)
-    elif kind == 3:  # PD
+    elif kind == "PD":
         fluid, white = u(0.4, 1.0), u(0.45, 0.7)
         grey = white + u(0.05, 0.25)
     else:

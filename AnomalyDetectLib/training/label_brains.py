@@ -1,9 +1,10 @@
-"""Healthy brains of any contrast painted from the 1-mm label maps, on the working grid, with partial volume."""
+"""Healthy brains of any contrast, painted from the 1-mm label maps on the working grid, partial volume included."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,8 @@ WHOLE = 200  # stored value of share 1
 
 @dataclass(frozen=True)
 class LabelBrain:
-    """shares: uint8 (9,X,Y,Z), share x 200 of each tissue class in a voxel. codes: uint8 (X,Y,Z), the structure.
-    brain: bool (X,Y,Z). All on the working grid.
+    """shares: uint8 (9,X,Y,Z), share x 200 of each tissue class in a voxel. codes: uint8 (X,Y,Z), the
+    structure. brain: bool (X,Y,Z). All on the working grid.
     """
 
     name: str
@@ -57,10 +58,11 @@ def load_label_brains(data: Path, cache: Path, held_out: bool) -> list[LabelBrai
     return brains
 
 
-def _on_working_grid(array: NDArray[np.uint16], grid: Grid, affine: Affine) -> dict[str, NDArray[np.generic]]:
+def _on_working_grid(array: NDArray[np.uint16], grid: Grid, affine: Affine) -> dict[str, Any]:
     """Shares, structure codes and brain mask of one 1-mm map."""
-    array = array[tuple(slice(0, n // 2 * 2) for n in array.shape)]
-    numbers, codes = np.unique(array, return_inverse=True)
+    i, j, k = (n // 2 * 2 for n in array.shape)
+    array = array[:i, :j, :k]
+    _, codes = np.unique(array, return_inverse=True)
     tissue = labels.FREESURFER_TISSUE[array]
 
     def carried(inside: NDArray[np.bool_]) -> FloatArray:

@@ -81,9 +81,7 @@ def prepare_subject(
     return scaled, tissue, brain
 
 
-def augment(
-    rng: np.random.Generator, scan: HealthyScan, thick: float = 0.3
-) -> tuple[Tensor, Tensor, Tensor]:
+def augment(rng: np.random.Generator, scan: HealthyScan, thick: float = 0.3) -> tuple[Tensor, Tensor, Tensor]:
     """Image, tissue and brain (X,Y,Z) with another pose, shape, contrast curve, resolution, bias, noise and
     mask rim.
 
@@ -159,8 +157,8 @@ class RestorationTask:
     ) -> dict[str, Tensor]:
         repainted = rng.random()
         if not plain and repainted < self.other_contrasts + self.other_t1:
-            t1 = repainted < self.other_t1
-            scan = replace(scan, image=recontrast(rng, scan.image.float(), scan.tissue, t1))
+            contrast = "T1" if repainted < self.other_t1 else None
+            scan = replace(scan, image=recontrast(rng, scan.image.float(), scan.tissue, contrast))
         image, tissue, brain = (scan.image.float(), scan.tissue, scan.brain) if plain else augment(rng, scan)
         severity = float(rng.uniform(0.1, 1.0))
         clean = (image * brain).clamp(0, 2.0)

@@ -14,11 +14,9 @@ from safetensors.torch import load_file, save_file
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
 from AnomalyDetectLib.models import zoo
-from AnomalyDetectLib.models.atlas_z import AtlasZ
 from AnomalyDetectLib.models.card import read_card, write_card
-from AnomalyDetectLib.models.intensity import Intensity
-from AnomalyDetectLib.models.restoration import Restoration
 from AnomalyDetectLib.pipeline import FALSE_ALARMS, load_head_network
+from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
 from AnomalyDetectLib.training.config import read_config
@@ -28,9 +26,7 @@ EXPECTED = (0.3, 1.0, 3.0)
 
 
 def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> None:
-    """Write the model folder of a trained configuration, and of the rivals that need no training beside
-    restore-t1.
-    """
+    """Write the model folder of a trained configuration, and those of the rivals that need no training."""
     config = read_config(config_path)
     trained = runs / config.name / WEIGHTS
     if not trained.is_file():
@@ -50,48 +46,58 @@ def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> No
         return
     network = load_head_network()
     console.print("preparing healthy scans")
-    train = list(calibration.prepared_cases(calibration.healthy_scans(data, "train"), network, runs))
-    held_out = {
-        which: list(calibration.prepared_cases(calibration.healthy_scans(data, which), network, runs))
-        for which in ("val", "external")
-    }
     atlas = cards.card("atlas-z", zoo.models_folder() / "atlas-z")
     atlas.folder.mkdir(exist_ok=True)
-    maps = calibration.atlas_maps(train)
+    maps = calibration.atlas_maps(
+        calibration.prepared_cases(calibration.healthy_scans(data, "train"), network, runs)
+    )
     save_file({name: torch.from_numpy(value).half() for name, value in maps.items()}, atlas.folder / WEIGHTS)
     write_card(atlas)
     intensity = cards.card("intensity", zoo.models_folder() / "intensity")
     intensity.folder.mkdir(exist_ok=True)
     write_card(intensity)
-    for family, folder in ((Restoration, card.folder), (AtlasZ, atlas.folder), (Intensity, intensity.folder)):
-        calibrate_folder(family(read_card(folder)), train, held_out, console)
+    for one in (card, atlas, intensity):
+        for contrast in one.contrasts:
+            sets = {
+                which: list(
+                    calibration.prepared_cases(
+                        calibration.healthy_heads(data, which, contrast), network, runs
+                    )
+                )
+                for which in ("train", "val", "external")
+            }
+            calibrate(zoo.load(read_card(one.folder)), contrast, sets, console)
 
 
-def calibrate_folder(
-    model: zoo.NormativeModel,
-    train: list[HealthyCase],
-    held_out: dict[str, list[HealthyCase]],
-    console: Console,
+def calibrate(
+    model: zoo.NormativeModel, contrast: str, sets: dict[str, list[HealthyCase]], console: Console
 ) -> None:
-    """Fit and write a model's statistics, image scores and false-alarm table, then its card anew.
+    """Fit and write a model's statistics, image scores and false-alarm table for a contrast, then its card
+    anew.
 
-    The shipped table is of all held-out scans. How well it carries from one scanner to another is measured
-    with tables of one set alone, on the other set, and put onto the card.
+    sets: healthy cases to fit the statistics on ("train"), and held-out ones ("val", "external"). The shipped
+    table is of all held-out scans. How well it carries from one scanner to another is measured with tables of
+    one set alone, on the other set, and put onto the card.
     """
-    scorer = calibration.fit_scorer(train, model.rebuild)
-    maps = {which: calibration.healthy_maps(model, scorer, cases) for which, cases in held_out.items()}
+    card = model.card
+    scorer = calibration.fit_scorer(sets["train"], model.rebuild)
+    maps = {which: calibration.healthy_maps(model, scorer, sets[which]) for which in ("val", "external")}
     every = [one for some in maps.values() for one in some]
-    calibration.with_image_scores(scorer, every).save(model.card.folder)
+    calibration.with_image_scores(scorer, every).save(
+        card.folder / card.calibration(STATISTICS, contrast),
+        card.folder / card.calibration(IMAGE_SCORES, contrast),
+    )
     table = FalseAlarmTable.from_maps(every)
-    (model.card.folder / FALSE_ALARMS).write_text(table.to_json(), encoding="utf-8")
+    counts = card.folder / card.calibration(FALSE_ALARMS, contrast)
+    counts.write_text(table.to_json(), encoding="utf-8")
     figures: dict[str, object] = {}
-    for one, other in (("val", "external"), ("external", "val")):
+    for one, other in (("val", "external"), ("external", "val")) if maps["external"] else ():
         alone = FalseAlarmTable.from_maps(maps[one])
-        counts = [calibration.alarms_per_scan(alone, expected, maps[other]) for expected in EXPECTED]
+        found = [calibration.alarms_per_scan(alone, expected, maps[other]) for expected in EXPECTED]
         name = f"findings per healthy {other} scan at 0.3, 1, 3 expected from {one} alone"
-        figures[name] = ", ".join(f"{count:.2f}" for count in counts)
-    write_card(replace(model.card, figures=model.card.figures | figures))
-    console.print(f"{model.card.name}: calibrated on {len(every)} held-out healthy scans", figures)
+        figures[name] = ", ".join(f"{count:.2f}" for count in found)
+    write_card(replace(card, figures=card.figures | figures))
+    console.print(f"{card.name}, {contrast}: calibrated on {len(every)} held-out healthy scans", figures)
 
 
 def _last_row(curve: Path) -> dict[str, object]:

@@ -65,7 +65,10 @@ def test_the_simulated_patient_is_a_t1_scan_that_fits(prepared_patient: Prepared
     ("scan", "modality"),
     [
         ("ms_isbi_dev/training01/flair.nii.gz", "FLAIR"),
-        ("lgg_flair_dev/TCGA_DU_5852_19950709/flair.nii.gz", "FLAIR"),  # its sulci are bright, its cortex is pale
+        (
+            "lgg_flair_dev/TCGA_DU_5852_19950709/flair.nii.gz",
+            "FLAIR",
+        ),  # its sulci are bright, its cortex is pale
         ("lgg_flair_dev/TCGA_CS_5396_20010302/flair.nii.gz", "FLAIR"),
         ("healthy_external_t1/sub-01_T1w.nii.gz", "T1"),
         ("templates/avg152T2_2mm.nii.gz", "T2"),

@@ -11,7 +11,7 @@ from scipy import ndimage
 from AnomalyDetectLib.errors import VolumeError
 from AnomalyDetectLib.scoring.evidence import fuse
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
-from AnomalyDetectLib.scoring.score import Scorer, image_score, load_scorer
+from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS, Scorer, image_score, load_scorer
 from AnomalyDetectLib.scoring.statistics import HealthyStatistics, fit_statistics, spread
 
 SHAPE = (24, 28, 24)
@@ -66,7 +66,9 @@ def test_the_rim_where_few_healthy_scans_have_brain_is_trusted_less(brain: np.nd
 
 
 def test_statistics_survive_saving(statistics: HealthyStatistics, brain: np.ndarray, tmp_path: Path) -> None:
-    Scorer({"residual": statistics}, statistics, (1.0, 2.0)).save(tmp_path)
+    Scorer({"residual": statistics}, statistics, (1.0, 2.0)).save(
+        tmp_path / STATISTICS, tmp_path / IMAGE_SCORES
+    )
     again = load_scorer(tmp_path / "statistics.safetensors", tmp_path / "image_scores.json")
     assert again.healthy_image_scores == (1.0, 2.0)
     inner = ndimage.binary_erosion(brain, iterations=4)  # the rim is steep, and stored at half resolution

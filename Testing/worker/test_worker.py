@@ -96,7 +96,9 @@ def test_networks_and_models_are_loaded_once_for_many_cases(
         return SimpleNamespace(maps=SimpleNamespace(region=None, brain=None))
 
     monkeypatch.setattr(pipeline, "load_head_network", lambda: loaded.append("network") or "network")
-    monkeypatch.setattr(pipeline, "load_detector", lambda card, device: loaded.append(card.name) or card)
+    monkeypatch.setattr(
+        pipeline, "load_detector", lambda card, device, contrast: loaded.append(card.name) or card
+    )
     monkeypatch.setattr(pipeline, "detect", detect)
     written = SimpleNamespace(to_dict=dict)
     monkeypatch.setattr("AnomalyDetectLib.report.write_case.write_case", lambda *_: written)

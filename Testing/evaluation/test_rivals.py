@@ -1,0 +1,54 @@
+"""The trivial rivals see what they are meant to see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from AnomalyDetectLib.evaluation.flagship_benchmark import Row, summarise, table, write
+from AnomalyDetectLib.evaluation.pathology import patients
+from AnomalyDetectLib.evaluation.rivals import rival_maps
+from AnomalyDetectLib.prepare.prepared import Prepared
+
+
+def test_every_rival_sees_a_bright_one_sided_lesion(prepared_patient: Prepared) -> None:
+    healthy = torch.where(torch.from_numpy(prepared_patient.brain), 0.8, 0.0)[None, None]
+    lesion = np.zeros(prepared_patient.brain.shape, bool)
+    lesion[24:30, 45:51, 40:46] = True
+    ill = torch.where(torch.from_numpy(lesion), 1.5, healthy)
+    atlas = {"mean": healthy[0, 0].numpy(), "sd": np.full(lesion.shape, 0.1, np.float32)}
+    maps = rival_maps(replace(prepared_patient, tensor=ill), atlas)
+    elsewhere = prepared_patient.brain & ~lesion
+    for name, values in maps.items():
+        assert values[lesion].mean() > np.abs(values[elsewhere]).mean() + 0.1, name
+        assert values[lesion].mean() > values[elsewhere].mean() + 0.1, name
+    mirrored = np.flip(lesion, 0)
+    assert maps["mirror"][mirrored].mean() < 0
+
+
+def test_the_table_names_the_best_rival_and_the_difference_to_it(tmp_path: Path) -> None:
+    rows = [
+        Row(patient, name, ap, ap, ap)
+        for patient, own, weak, strong in (("a", 0.8, 0.1, 0.6), ("b", 0.9, 0.2, 0.7))
+        for name, ap in (("model", own), ("(weak)", weak), ("(strong)", strong))
+    ]
+    summary = summarise("set", rows)
+    assert [row["map"] for row in summary] == ["model", "(strong)", "(weak)"]
+    assert summary[0]["AP minus (strong)"][0] == pytest.approx(0.2)  # type: ignore[index]
+    assert table("set", summary).row_count == 3
+    write(tmp_path, summary, [])
+    assert "| model | 0.850" in (tmp_path / "flagship.md").read_text()
+
+
+def test_development_patients_are_found_with_their_masks(data: Path) -> None:
+    sets = patients(data)
+    assert {name: len(members) for name, members in sets.items()} == {
+        "glioma, FLAIR": 55, "MS, FLAIR": 5, "glioma, T1": 54,
+    }  # fmt: skip
+    volume, truth = sets["MS, FLAIR"][0].read()
+    assert truth.shape == volume.array.shape
+    assert truth.any()
