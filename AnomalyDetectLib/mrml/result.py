@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from AnomalyDetectLib.scoring.maps import AnomalyMaps
 
 MAPS = ("healthy", "residual", "score", "uncertainty")
-# Written beside the maps: codes of the atlas, not there without alignment, and where the brain is.
-REGIONS, BRAIN = "regions.nii.gz", "brain.nii.gz"
 COARSE_STEP = 4
 # The score's colours end here, or farther out where a model's thresholds lie high.
 SCORE_LIMIT_Z, LARGEST_LIMIT = 10.0, 2.0
@@ -52,6 +50,7 @@ def read_result(files: Mapping[str, str], expected: float | None = None) -> Resu
     Raises `AnomalyDetectError` when a file is missing or damaged.
     """
     from AnomalyDetectLib.io.read import read_volume
+    from AnomalyDetectLib.io.write import BRAIN, REGIONS
     from AnomalyDetectLib.scoring.maps import AnomalyMaps
 
     report = json.loads(Path(files["report"]).read_text(encoding="utf-8"))
