@@ -23,8 +23,8 @@ A request is one line on standard input; every answer is one line on standard ou
         verdict: ok, warn or refuse
     {"type": "devices", "id", "devices": [{"name", "label", "free_bytes"}]}
         the fastest first; free_bytes: of a GPU, else null
-    {"type": "error", "id", "message", "details"}
-        the process goes on
+    {"type": "error", "id", "message", "details", "refused"}
+        refused: whether the scan doesn't fit the model. The process goes on
 
 It ends when its input closes or its parent dies, and lets the system end it first when memory runs out.
 """
@@ -44,7 +44,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from AnomalyDetectLib.errors import AnomalyDetectError, Cancelled
+from AnomalyDetectLib.errors import AnomalyDetectError, Cancelled, ScanRefused
 
 Request = dict[str, Any]
 Send = Callable[[dict[str, Any]], None]
@@ -112,7 +112,8 @@ class Worker:
         except Cancelled:
             pass
         except AnomalyDetectError as error:
-            send({"type": "error", "message": str(error), "details": ""})
+            refused = isinstance(error, ScanRefused)
+            send({"type": "error", "message": str(error), "details": "", "refused": refused})
         except Exception as error:
             message = memory_message(error) or f"unexpected {type(error).__name__}: {error}"
             if memory_message(error):

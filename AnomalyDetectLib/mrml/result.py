@@ -80,7 +80,8 @@ def built(maps: AnomalyMaps, report: Mapping[str, Any], expected: float | None =
 
     table = false_alarm_table(str(report.get("model", {}).get("name", "")))
     engine = FindingsEngine(maps, false_alarms=table, atlas=_atlas())
-    settings = FindingsSettings(threshold=float(report.get("threshold", FindingsSettings().threshold)))
+    threshold = float(report.get("threshold", FindingsSettings().threshold))
+    settings = FindingsSettings(threshold=threshold, hide_uncertain=False)  # a reader sees them, marked
     if expected is None:
         expected = report.get("expected_false_alarms")
     if table is not None and expected is not None:

@@ -16,6 +16,7 @@ SCAN_VIEW, HEALTHY_VIEW, SCORE_VIEW = "AnomalyScan", "AnomalyHealthy", "AnomalyS
 CORONAL_VIEW, SAGITTAL_VIEW, THREE_D_VIEW = "AnomalyCoronal", "AnomalySagittal", "Anomaly3D"
 VIEW_GROUP = 77
 DRAWN_IN = "AnomalyDetect.DrawnIn"
+HATCHING_OPACITY = 0.8
 TITLES = {"score": "score, z", "residual": "residual, scan units", "uncertainty": "uncertainty, z"}
 LAYOUTS = {"compare": COMPARE_LAYOUT, "planes": PLANES_LAYOUT}
 
@@ -115,6 +116,7 @@ def show_layers(nodes: CaseNodes, look: Look) -> None:
         composite.SetBackgroundVolumeID(background.GetID())
         composite.SetForegroundVolumeID(shown.GetID() if shown is not None else None)
         composite.SetForegroundOpacity(look.opacity)
+        _set_hatching(composite, nodes.uncertain, shown is not None)
         composite.SetLinkedControl(place.startswith("Anomaly"))
     for name, node in nodes.overlays.items():
         _show_legend(node, TITLES[name] if name == look.overlay and name in TITLES else "")
@@ -147,12 +149,23 @@ def _show_legend(node: Any, title: str) -> None:
         node.GetDisplayNode().Modified()
 
 
+def _set_hatching(composite: Any, hatching: Any, shown: bool) -> None:
+    """Lay the hatching over a view or take it away; a label map of the reader's own stays."""
+    there = slicer.mrmlScene.GetNodeByID(composite.GetLabelVolumeID() or "")
+    if hatching is None or hatching.GetScene() is None or (there is not None and there is not hatching):
+        return
+    composite.SetLabelVolumeID(hatching.GetID() if shown else None)
+    if shown:
+        composite.SetLabelOpacity(HATCHING_OPACITY)
+
+
 def hide_layers(nodes: CaseNodes) -> None:
     """Only the scan, as before the detection."""
     ours = {node.GetID() for node in nodes.overlays.values() if node.GetScene() is not None}
     for composite in composites():
         if composite.GetForegroundVolumeID() in ours:
             composite.SetForegroundVolumeID(None)
+        _set_hatching(composite, nodes.uncertain, False)
         if composite.GetBackgroundVolumeID() in ours and nodes.scan.GetScene() is not None:
             composite.SetBackgroundVolumeID(nodes.scan.GetID())
 

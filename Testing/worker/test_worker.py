@@ -152,6 +152,15 @@ def test_a_contrast_that_no_model_knows_is_a_refusal_with_the_reason(
     assert any("CT" in reason for reason in fit["reasons"])
 
 
+def test_a_scan_that_does_not_fit_is_told_apart_from_an_error(
+    client: WorkerClient, scan: Path, tmp_path: Path
+) -> None:
+    request = {"type": "detect", "input": str(scan), "out": str(tmp_path / "out"), "modality": "CT"}
+    (answer,) = ask(client, request | {"model": "atlas-z"})[-1:]
+    assert (answer["type"], answer["refused"]) == ("error", True)
+    assert "CT" in answer["message"]
+
+
 def test_the_devices_are_listed_and_the_cpu_is_the_last(client: WorkerClient) -> None:
     (answer,) = ask(client, {"type": "devices", "id": 1})
     assert answer["devices"][-1]["name"] == "cpu"
