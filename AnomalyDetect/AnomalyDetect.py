@@ -596,6 +596,7 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             box = ctk.ctkCollapsibleButton()
             box.text = title
             box.setLayout(qt.QVBoxLayout())
+            box.layout().setContentsMargins(0, 0, 0, 0)  # the panel has margins of its own
             box.layout().addWidget(panel.widget)
             box.collapsed = name == "cases"
             self.layout.addWidget(box)

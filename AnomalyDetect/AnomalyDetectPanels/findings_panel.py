@@ -14,6 +14,7 @@ SETTLE_MILLISECONDS = 250
 CURVE_MILLISECONDS = 30
 CURVE_POINTS = 20
 LARGEST_Z = 15.0
+WHERE, ROW_PIXELS = 1, 22  # the column that takes what is left
 FINE = ("weak", "open", "close", "grow", "minimum", "uncertainty")
 MARKS = {"keep": "✓", "reject": "✗"}
 
@@ -187,8 +188,22 @@ class FindingsPanel(Panel):
         table.setColumnCount(len(titles))
         table.setHorizontalHeaderLabels(titles)
         table.verticalHeader().setVisible(False)
-        for column, width in enumerate((30, 150, 45, 50, 50, 25, 25)):
+        table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
+        for column, width in enumerate((26, 0, 44, 52, 48, 28, 24)):
             table.setColumnWidth(column, width)
+        table.horizontalHeader().setSectionResizeMode(WHERE, qt.QHeaderView.Stretch)
+        for column, tip in enumerate(
+            (
+                _("Number of the finding, the largest first; also its value in the label map."),
+                _("Side and region that most of it lies in."),
+                _("Volume, ml."),
+                _("Largest |score| with its sign, z."),
+                _("Share of false alarms among findings as unusual as this one or more, for its size."),
+                _("▲ brighter than expected, ▼ darker; ? above the uncertainty limit."),
+                _("✓ kept, ✗ rejected."),
+            )
+        ):
+            table.horizontalHeaderItem(column).setToolTip(tip)
 
     def _on_false_alarms(self, tick):
         if self._showing or self.case is None:
@@ -305,6 +320,8 @@ class FindingsPanel(Panel):
             caveats = self.case.result.engine.false_alarms.caveats(findings.settings)
             self.ui.meaningLabel.text = " ".join([text.format(n=expected), *caveats])
         text = _("{n} findings, {ml:.1f} ml, {uncertain} uncertain")
+        if len(findings) == 1:
+            text = _("1 finding, {ml:.1f} ml, {uncertain} uncertain")
         if findings.n_hidden:
             text = _("{n} findings, {ml:.1f} ml; {uncertain} uncertain ones are hidden")
         self.ui.summaryLabel.text = text.format(

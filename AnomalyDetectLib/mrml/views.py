@@ -120,11 +120,21 @@ def show_layers(nodes: CaseNodes, look: Look) -> None:
         composite.SetLinkedControl(place.startswith("Anomaly"))
     for name, node in nodes.overlays.items():
         _show_legend(node, TITLES[name] if name == look.overlay and name in TITLES else "")
+    for view in slicer.util.getNodesByClass("vtkMRMLViewNode"):
+        if view.GetLayoutName() == THREE_D_VIEW:
+            _calm(view)
     display = nodes.segmentation.GetDisplayNode()
     display.SetVisibility2DFill(not look.outline_only)
     display.SetVisibility2DOutline(True)
     display.SetOpacity2DFill(0.35)
     display.SetSliceIntersectionThickness(2)
+
+
+def _calm(view: Any) -> None:
+    """Black, without a box: nothing to see but brain and findings."""
+    view.SetBoxVisible(False)
+    view.SetBackgroundColor(0, 0, 0)
+    view.SetBackgroundColor2(0, 0, 0)
 
 
 def _show_legend(node: Any, title: str) -> None:
