@@ -107,10 +107,14 @@ class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
         self._office = PostOffice(self.client)
         self._run = None
         self._devices_wanted = False
+        self._parameters = None
 
     def getParameterNode(self):
-        """The scene's parameters."""
-        return AnomalyDetectParameterNode(super().getParameterNode())
+        """The scene's parameters: one wrapper for a node, because Slicer's never lets go of its observers."""
+        node = super().getParameterNode()
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self._parameters = AnomalyDetectParameterNode(node)
+        return self._parameters
 
     @property
     def busy(self):

@@ -743,6 +743,14 @@ def test_a_saved_scene_goes_on_where_it_was_left(opened: Any, slicer: Any, tmp_p
     assert opened.logic.case.notes == {2: "Zyste – 囊肿; <&>:"}
 
 
+def test_coming_back_to_the_module_adds_no_observer_to_its_parameters(panel: Any) -> None:
+    before = panel.parameters
+    for _ in range(3):
+        panel.exit()
+        panel.enter()
+    assert panel.parameters is before
+
+
 def test_each_scan_of_a_scene_keeps_its_own_decisions(opened: Any, slicer: Any, tmp_path: Any) -> None:
     first = opened.parameters.inputVolume
     opened.panels["findings"].ui.findingsTable.selectRow(1)
