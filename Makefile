@@ -6,7 +6,7 @@ STAMP := $(VENV)/.anomalydetect-installed
 # The version that the figures were measured with; any other from the dependency range is as good.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test lint bundle cmake-lists slicer-test clean
+.PHONY: demo test lint bundle cmake-lists screenshots slicer-test clean
 
 demo: $(STAMP)
 	$(BIN)/anomalydetect demo
@@ -35,6 +35,10 @@ bundle: $(STAMP)
 # After a file was added or removed: what CMake packages.
 cmake-lists:
 	$(PYTHON) Testing/packaging/cmake_lists.py
+
+# After a change of panel, views or models: the picture of README and Extensions Manager. Look at it.
+screenshots: $(STAMP)
+	$(BIN)/python -m Testing.slicer_host.screenshots
 
 # In a Slicer application, which the tests of `make test` do without.
 slicer-test:

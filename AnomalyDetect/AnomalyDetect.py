@@ -1,7 +1,6 @@
 """AnomalyDetect: what is unusual in a brain scan, as findings that a reader keeps or rejects."""
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +28,7 @@ except ImportError:  # a checkout whose AnomalyDetect folder was added to Slicer
 
 TICK_MILLISECONDS = 20
 DEMO = "demo_t1.nii.gz"
+DEVICES = "devices"
 
 
 class AnomalyDetect(ScriptedLoadableModule):
@@ -76,8 +76,8 @@ class AnomalyDetectParameterNode:
     """What is saved with the scene.
 
     inputVolume, brainMask: nodes. sequence, model, device: "auto" or a name. overlay: the map over the scan.
-    expectedFalseAlarms: in a healthy brain, at the next detection. session: the findings' settings and
-    decisions. report: of the last detection.
+    expectedFalseAlarms: in a healthy brain, at the next detection. What belongs to one case is kept with its
+    nodes (AnomalyDetectLib.mrml.memory).
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -89,8 +89,6 @@ class AnomalyDetectParameterNode:
     opacity: Annotated[float, WithinRange(0, 1)] = 0.6
     outlineOnly: bool = True
     expectedFalseAlarms: Annotated[float, WithinRange(0.01, 30)] = 1.0
-    session: str = ""
-    report: str = ""
 
 
 class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
@@ -108,11 +106,15 @@ class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
         self.checked_scan_id = ""
         self._office = PostOffice(self.client)
         self._run = None
-        self._devices_asked = False
+        self._devices_wanted = False
+        self._parameters = None
 
     def getParameterNode(self):
-        """The scene's parameters."""
-        return AnomalyDetectParameterNode(super().getParameterNode())
+        """The scene's parameters: one wrapper for a node, because Slicer's never lets go of its observers."""
+        node = super().getParameterNode()
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self._parameters = AnomalyDetectParameterNode(node)
+        return self._parameters
 
     @property
     def busy(self):
@@ -120,10 +122,24 @@ class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
         return self._run is not None
 
     @property
+    def scan(self):
+        """The scan that something goes on with, or None."""
+        return self._run.scan if self._run is not None else None
+
+    @property
     def computing(self):
         """Whether `poll` has anything to hear of."""
         ahead = self.ahead is not None and self.ahead.done is None and not self.ahead.failed
-        return self.busy or ahead
+        return self.busy or ahead or self._devices_wanted
+
+    def ask_devices(self):
+        """Ask where models can run, and how much memory is free there; `poll` brings the answer.
+
+        It also starts the worker, which makes the first detection seconds faster.
+        """
+        if not self._devices_wanted and not self.busy:
+            self._devices_wanted = True
+            self._office.submit(DEVICES, {"type": "devices"})
 
     def detect(self, scan, options, mask=None, saved="", path=None):
         """Begin a detection. path: the file of the scan, when it may have been computed ahead.
@@ -150,16 +166,18 @@ class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
         self.checked_scan_id = scan.GetID()
         self._run = ScanCheck(self._office, scan, options, mask)
 
-    def reopen(self, scan, report, saved):
-        """Take up the results of a scan that the scene holds; whether there are any."""
+    def reopen(self, scan):
+        """Take up the results of a scan that the scene holds; what is known of them, None without any."""
         from AnomalyDetectLib.mrml.case_nodes import case_in_scene
         from AnomalyDetectLib.mrml.detection_run import Reopening
+        from AnomalyDetectLib.mrml.memory import recall
 
         nodes = case_in_scene(scan)
         if nodes is None or self._run is not None:
-            return False
-        self._run = Reopening(self._office, nodes, report, saved)
-        return True
+            return None
+        memory = recall(nodes)
+        self._run = Reopening(self._office, nodes, memory.report, memory.session)
+        return memory
 
     def compute_ahead(self, path, options):
         """Compute the next case of a queue while this one is read."""
@@ -175,6 +193,17 @@ class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
         """One step of what goes on; messages for the reader."""
         if self.ahead is not None:
             self.ahead.poll()
+        return self._poll_devices() + self._poll_run()
+
+    def _poll_devices(self):
+        """The list of devices; a worker that can't even tell them will say why when it detects."""
+        answers = self._office.poll(DEVICES) if self._devices_wanted else []
+        if answers:
+            self._devices_wanted = False
+            self._office.forget(DEVICES)
+        return [answer for answer in answers if answer["type"] == DEVICES]
+
+    def _poll_run(self):
         if self._run is None:
             return []
         run, messages = self._run, self._run.poll()
@@ -215,12 +244,14 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = None
         self.scene = slicer.mrmlScene
         self.panels = {}
+        self._boxes = {}
         self._gui_tag = None
         self._entered = False
         self._scan_shown = None
         self._ready = False
         self._refreshing = False
         self._diagnosis = None
+        self._examination = None
         self._lost = False
 
     def setup(self):
@@ -331,9 +362,25 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._diagnosis is not None and self._diagnosis[0].done():
             (work, callback), self._diagnosis = self._diagnosis, None
             callback(work.result())
-        if not self.logic.computing and self._diagnosis is None:
+        if self._examination is not None and self._examination.done():
+            work, self._examination = self._examination, None
+            if work.result().complete:
+                self._ready = True
+                self.logic.ask_devices()
+        if not self.logic.computing and self._diagnosis is None and self._examination is None:
             self.timer.stop()
             self.panels["cases"].refresh()
+
+    def look_round(self):
+        """Find out, beside the event loop, whether all is installed, and then where models can run."""
+        from AnomalyDetectLib.mrml.background import Background
+        from AnomalyDetectLib.preflight import examine
+
+        if self._ready:
+            self.logic.ask_devices()
+        elif self._examination is None:
+            self._examination = Background(examine)
+        self.timer.start()
 
     def say(self, text, details=""):
         """A line in the panel."""
@@ -372,10 +419,16 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Keep what is being typed before the case goes."""
         self.panels["findings"].take_note()
 
+    def set_title(self, name, title):
+        """The title of a panel's box."""
+        self._boxes[name].text = title
+
     def save_session(self):
         """Keep decisions in the scene, and on disk when a queue is read."""
-        if self.logic.case is not None and self.parameters is not None:
-            self.parameters.session = self.logic.case.session.to_json()
+        from AnomalyDetectLib.mrml.memory import remember_session
+
+        if self.logic.case is not None:
+            remember_session(self.logic.case.nodes, self.logic.case.session.to_json())
             self.panels["cases"].save()
 
     def install_from(self, folder):
@@ -434,6 +487,7 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The scene closes, also in the middle of a run: the run ends, and the panel is as before it."""
         self.cancel()
         self.logic.forget()
+        self.panels["scan"].forget()
         self._scan_shown = None
         self._leave_parameters()
 
@@ -468,7 +522,11 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return self.parameters.inputVolume
 
     def _follow_scan(self, scan):
-        case = self.logic.case
+        case, running = self.logic.case, self.logic.scan
+        # A loaded scene or a script chose another one; a scan that was removed ends its run by itself.
+        replaced = scan is not None and running is not None and running is not scan
+        if replaced and running.GetScene() is not None:
+            self.cancel()
         if case is not None and case.nodes.scan is not scan:
             self.logic.forget()
             if case.nodes.scan.GetScene() is None:
@@ -476,23 +534,20 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if scan is None or self.logic.case is not None or self.logic.busy:
             self.refresh()
             return
-        report = json.loads(self.parameters.report or "{}")
-        same = report.get("scan") == scan.GetID()
-        # Slicer's files turn a left-handed grid around, and decisions are kept by voxel.
-        kept = same and placed(scan) == report.get("affine")
-        saved = self.parameters.session if kept else ""
-        if self.logic.reopen(scan, report if same else {}, saved):
+        self.look_round()
+        memory = self.logic.reopen(scan)
+        if memory is not None:
             self.timer.start()
-            self._lost = bool(same and not kept and self.parameters.session)
+            self._lost = memory.lost
         self.refresh()
 
     def _remember(self):
         """What a loaded scene needs to go on."""
+        from AnomalyDetectLib.mrml.memory import remember_report, remember_session
+
         case = self.logic.case
-        scan = case.nodes.scan
-        report = dict(case.result.report) | {"scan": scan.GetID(), "affine": placed(scan)}
-        self.parameters.report = json.dumps(report)
-        self.parameters.session = case.session.to_json()
+        remember_report(case.nodes, case.result.report)
+        remember_session(case.nodes, case.session.to_json())
 
     def _tell(self, message):
         for panel in self.panels.values():
@@ -545,10 +600,11 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             box = ctk.ctkCollapsibleButton()
             box.text = title
             box.setLayout(qt.QVBoxLayout())
+            box.layout().setContentsMargins(0, 0, 0, 0)  # the panel has margins of its own
             box.layout().addWidget(panel.widget)
             box.collapsed = name == "cases"
             self.layout.addWidget(box)
-            self.panels[name] = panel
+            self.panels[name], self._boxes[name] = panel, box
         notice = qt.QLabel(_("Research use only. Not a medical device. Nothing leaves this computer."))
         notice.setWordWrap(True)
         self.layout.addWidget(notice)
@@ -595,13 +651,6 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _enable_shortcuts(self, enabled):
         self.shortcuts.enable(enabled)
-
-
-def placed(scan):
-    """A volume's IJK to RAS, rounded to 0.001 mm, as it is saved with the scene."""
-    from AnomalyDetectLib.mrml.scan import affine
-
-    return [[round(float(value), 3) for value in row] for row in affine(scan)]
 
 
 def installers():

@@ -93,6 +93,7 @@ def run(
     on.
     """
     from AnomalyDetectLib import pipeline
+    from AnomalyDetectLib.devices import choose_device
     from AnomalyDetectLib.io.read import case_name, read_mask, read_volume
     from AnomalyDetectLib.models import zoo
     from AnomalyDetectLib.report.write_case import write_case
@@ -101,7 +102,7 @@ def run(
     failed = 0
     with _progress(as_json) as progress:
         try:
-            chosen_device = pipeline.choose_device(device.value)
+            chosen_device = choose_device(device.value)
             network = pipeline.load_head_network()
             if model != "auto":
                 zoo.choose(model, None)

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-import torch
-
-from AnomalyDetectLib.errors import Cancelled, ModelError, ScanRefused
+from AnomalyDetectLib.devices import bytes_needed, with_room
+from AnomalyDetectLib.errors import Cancelled, ScanRefused
 from AnomalyDetectLib.findings.atlas import RegionAtlas
 from AnomalyDetectLib.findings.engine import FindingsEngine
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
@@ -90,20 +89,6 @@ def load_detector(card: ModelCard, device: str = "cpu", contrast: str | None = N
     )
 
 
-def choose_device(wanted: str) -> str:
-    """cpu, cuda or mps; "auto" takes the fastest there is. Raises `ModelError` when the wanted one isn't
-    there.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if there[device])
-    if not there.get(wanted, False):
-        raise ModelError(
-            f"device {wanted!r} is not available here; there are: {', '.join(d for d in there if there[d])}"
-        )
-    return wanted
-
-
 def detect(
     volume: Volume,
     network: HeadNetwork,
@@ -140,7 +125,11 @@ def detect(
         detector = detector_for(prepared.modality)
         prepared = fitting(prepared, detector.card, volume.name)
     with stage("rebuild"):
-        rebuild = detector.model.rebuild(prepared, detector.device)
+        rebuild, placed = with_room(
+            lambda device: detector.model.rebuild(prepared, device),
+            detector.device,
+            bytes_needed(prepared.tensor.numel()),
+        )
     with stage("score"):
         maps = score(volume, prepared, rebuild, detector.scorer)
     with stage("find"):
@@ -149,6 +138,8 @@ def detect(
             settings or FindingsSettings(), expected_false_alarms, detector.false_alarms
         )
         findings = engine.at(settings)
+    doubts = prepared.fit.reasons if prepared.fit.verdict == "warn" else ()
+    warnings = (*volume.warnings, *doubts, *((placed.warning,) if placed.warning else ()))
     progress("done", 1.0)
     return Detection(
         volume=volume,
@@ -159,8 +150,8 @@ def detect(
         findings=findings,
         card=detector.card,
         expected_false_alarms=expected,
-        device=detector.device,
-        warnings=volume.warnings + (prepared.fit.reasons if prepared.fit.verdict == "warn" else ()),
+        device=placed.device,
+        warnings=warnings,
         seconds=prepared.seconds | {name: seconds[name] for name in STAGES[1:]},
     )
 

@@ -23,8 +23,8 @@ A request is one line on standard input; every answer is one line on standard ou
         verdict: ok, warn or refuse
     {"type": "devices", "id", "devices": [{"name", "label", "free_bytes"}]}
         the fastest first; free_bytes: of a GPU, else null
-    {"type": "error", "id", "message", "details"}
-        the process goes on
+    {"type": "error", "id", "message", "details", "refused"}
+        refused: whether the scan doesn't fit the model. The process goes on
 
 It ends when its input closes or its parent dies, and lets the system end it first when memory runs out.
 """
@@ -40,10 +40,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from AnomalyDetectLib.errors import AnomalyDetectError, Cancelled
+from AnomalyDetectLib.errors import AnomalyDetectError, Cancelled, ScanRefused
 
 Request = dict[str, Any]
 Send = Callable[[dict[str, Any]], None]
@@ -58,8 +59,6 @@ FILES = {
     "report": "report.json",
     "preview": "preview.png",
 }
-# For the viewer's own engine: codes of the atlas, not there without alignment, and where the brain is.
-REGIONS, BRAIN = "regions.nii.gz", "brain.nii.gz"
 # The share of the whole that lies behind when a stage begins: measured at 1 mm on two cores.
 BEHIND = {
     "load": 0.0,
@@ -113,7 +112,8 @@ class Worker:
         except Cancelled:
             pass
         except AnomalyDetectError as error:
-            send({"type": "error", "message": str(error), "details": ""})
+            refused = isinstance(error, ScanRefused)
+            send({"type": "error", "message": str(error), "details": "", "refused": refused})
         except Exception as error:
             message = memory_message(error) or f"unexpected {type(error).__name__}: {error}"
             if memory_message(error):
@@ -133,7 +133,6 @@ class Worker:
         progress("load")  # the first time, torch alone takes seconds
         from AnomalyDetectLib import pipeline
         from AnomalyDetectLib.io.read import case_name
-        from AnomalyDetectLib.io.write import write_nifti
         from AnomalyDetectLib.report.write_case import write_case
 
         source, out = Path(needed(request, "input")), Path(needed(request, "out"))
@@ -155,13 +154,8 @@ class Worker:
         if self._stopping.is_set():
             raise Cancelled(f"{case}: stopped before write")
         progress("write")
-        report = write_case(detection, out, case, str(source))
+        report = write_case(detection, out, case, str(source), for_viewer=True)
         folder = out / case
-        for file, array in ((REGIONS, detection.maps.region), (BRAIN, detection.maps.brain)):
-            if array is not None:
-                beside = folder / f".{file}"
-                write_nifti(array, detection.volume.grid, beside)
-                beside.replace(folder / file)
         send(
             {
                 "type": "done",
@@ -195,18 +189,9 @@ class Worker:
         send(answer | {"seconds": round(time.perf_counter() - began, 2)})
 
     def _devices(self, request: Request, send: Send) -> None:
-        import torch
+        from AnomalyDetectLib.devices import devices
 
-        devices: list[dict[str, Any]] = []
-        if torch.cuda.is_available():
-            free, _ = torch.cuda.mem_get_info()
-            devices.append({"name": "cuda", "label": torch.cuda.get_device_name(), "free_bytes": free})
-        if torch.backends.mps.is_available():
-            devices.append({"name": "mps", "label": "Apple GPU", "free_bytes": None})
-        devices.append(
-            {"name": "cpu", "label": f"CPU, {torch.get_num_threads()} threads", "free_bytes": None}
-        )
-        send({"type": "devices", "devices": devices})
+        send({"type": "devices", "devices": [asdict(device) for device in devices()]})
 
     def _head_network(self) -> Any:
         from AnomalyDetectLib import pipeline
@@ -217,10 +202,11 @@ class Worker:
 
     def _detector(self, request: Request, contrast: str) -> Any:
         from AnomalyDetectLib import pipeline
+        from AnomalyDetectLib.devices import choose_device
         from AnomalyDetectLib.models import zoo
 
         card = zoo.choose(request.get("model") or "auto", contrast)
-        device = pipeline.choose_device(request.get("device") or "auto")
+        device = choose_device(request.get("device") or "auto")
         key = (card.name, card.version, device, contrast)
         if key not in self._detectors:
             self._detectors[key] = pipeline.load_detector(card, device, contrast)

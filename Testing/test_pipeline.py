@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from AnomalyDetectLib.errors import Cancelled, ModelError, ScanRefused
-from AnomalyDetectLib.pipeline import STAGES, Detection, Detector, choose_device, detect
+from AnomalyDetectLib.errors import Cancelled, ScanRefused
+from AnomalyDetectLib.pipeline import STAGES, Detection, Detector, detect
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.volume import Volume
@@ -77,11 +77,6 @@ def test_a_scan_given_as_another_contrast_is_refused_by_a_t1_model(
     flair = Volume(patient.array, patient.affine, modality="FLAIR", name="patient")
     with pytest.raises(ScanRefused, match="FLAIR"):
         detect(flair, head_network, lambda contrast: detector)
-
-
-def test_a_device_that_is_not_there_is_said() -> None:
-    with pytest.raises(ModelError, match="available"):
-        choose_device("tpu")
 
 
 def test_the_number_of_threads_changes_the_score_by_less_than_a_ten_thousandth(

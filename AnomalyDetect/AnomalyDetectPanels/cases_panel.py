@@ -62,6 +62,7 @@ class CasesPanel(Panel):
             return
         text = _("{name}  ({at} / {n})")
         self.ui.caseLabel.text = text.format(name=queue.current.name, at=queue.at + 1, n=len(queue.cases))
+        self.shell.set_title("cases", _("Cases  {at} / {n}").format(at=queue.at + 1, n=len(queue.cases)))
         self.ui.casesProgress.maximum = len(queue.cases)
         self.ui.casesProgress.value = queue.n_done
         ahead = self.logic.ahead

@@ -1,8 +1,10 @@
 """The small plot under the main slider: findings against threshold, and what healthy brains show."""
 
 import qt
+from slicer.i18n import tr as _
 
-WIDTH, HEIGHT = 320, 70
+WIDTH, HEIGHT, FOOT = 340, 84, 14
+BAND, OURS, PLACE, WRITING = (205, 205, 205), (0, 90, 180), (213, 94, 0), (90, 90, 90)
 
 
 def draw(curves, threshold, width=WIDTH, height=HEIGHT):
@@ -19,21 +21,40 @@ def draw(curves, threshold, width=WIDTH, height=HEIGHT):
 
     def y(number):
         # A square root: few findings matter most.
-        return int((height - 2) * (1 - (min(float(number), top) / top) ** 0.5))
+        return int((height - FOOT - 2) * (1 - (min(float(number), top) / top) ** 0.5))
 
-    points = range(len(curves.thresholds))
     if curves.healthy is not None:
-        band = qt.QColor(190, 190, 190)
-        for index in points:
-            left = x(curves.thresholds[index])
-            right = x(curves.thresholds[min(index + 1, len(curves.thresholds) - 1)])
-            above, below = y(curves.healthy.high[index]), y(curves.healthy.low[index])
-            painter.fillRect(left, above, max(right - left, 1), max(below - above, 1), band)
-    painter.setPen(qt.QColor(0, 90, 180))
-    for index in points[1:]:
-        before = (x(curves.thresholds[index - 1]), y(curves.numbers[index - 1]))
-        painter.drawLine(*before, x(curves.thresholds[index]), y(curves.numbers[index]))
-    painter.setPen(qt.QColor(213, 94, 0))
-    painter.drawLine(x(threshold), 0, x(threshold), height)
+        _draw_band(painter, curves, x, y)
+    points = [(x(z), y(curves.numbers[index])) for index, z in enumerate(curves.thresholds)]
+    painter.setPen(qt.QColor(*OURS))
+    for index in range(1, len(points)):
+        painter.drawLine(*points[index - 1], *points[index])
+    painter.setPen(qt.QColor(*PLACE))
+    painter.drawLine(x(threshold), 0, x(threshold), height - FOOT)
+    _write(painter, curves, top, width, height)
     painter.end()
     return pixmap
+
+
+def _draw_band(painter, curves, x, y):
+    """What healthy brains show, low to high."""
+    for index, z in enumerate(curves.thresholds):
+        left, right = x(z), x(curves.thresholds[min(index + 1, len(curves.thresholds) - 1)])
+        above, below = y(curves.healthy.high[index]), y(curves.healthy.low[index])
+        painter.fillRect(left, above, max(right - left, 1), max(below - above, 1), qt.QColor(*BAND))
+
+
+def _write(painter, curves, top, width, height):
+    """The axes' ends in words: a reader has no time for ticks."""
+    font = painter.font()
+    font.setPixelSize(10)
+    painter.setFont(font)
+    foot = height - FOOT
+    for place, text, colour in (
+        ((0, foot, width, FOOT, qt.Qt.AlignLeft), f"z {float(curves.thresholds[0]):.1f}", WRITING),
+        ((0, foot, width, FOOT, qt.Qt.AlignRight), f"{float(curves.thresholds[-1]):.1f}", WRITING),
+        ((0, foot, width, FOOT, qt.Qt.AlignHCenter), _("grey: healthy brains"), WRITING),
+        ((0, 0, width - 2, FOOT, qt.Qt.AlignRight), _("findings, up to {n:.0f}").format(n=top), OURS),
+    ):
+        painter.setPen(qt.QColor(*colour))
+        painter.drawText(*place, text)

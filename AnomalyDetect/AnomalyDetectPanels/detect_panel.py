@@ -17,7 +17,7 @@ class DetectPanel(Panel):
     def __init__(self, shell):
         super().__init__(shell)
         self._details = ""
-        self._devices_known = False
+        self._chosen_for = None  # the scan that the name beside "auto" belongs to
         self.ui.modelSelector.addItem(_("auto"), "auto")
         for card in model_choices():
             self.ui.modelSelector.addItem(f"{card['name']} {card['version']}", card["name"])
@@ -36,6 +36,8 @@ class DetectPanel(Panel):
         """Whether one can detect, and why not."""
         if self.parameters is None:
             return
+        if self.parameters.inputVolume is not self._chosen_for:
+            self._name_auto("")
         self.choose(self.ui.modelSelector, self.parameters.model)
         self.choose(self.ui.deviceSelector, self.parameters.device)
         self.enable(
@@ -83,34 +85,50 @@ class DetectPanel(Panel):
         elif kind == "cancelled":
             self.say(message.get("message") or _("Cancelled; the scene is as it was."))
         elif kind == "devices":
-            self._add_devices(message["devices"])
-        elif kind == "opened":
-            report = self.case.result.report if self.case is not None else {}
-            model = report.get("model", {})
-            seconds = sum(report.get("seconds", {}).values())
-            text = _("Done: {model} {version} on {device}, {seconds:.0f} s.")
-            self.say(
-                text.format(
-                    model=model.get("name", ""),
-                    version=model.get("version", ""),
-                    device=report.get("device", ""),
-                    seconds=seconds,
-                )
-            )
+            self._show_devices(message["devices"])
+        elif kind == "fit":
+            self._name_auto(message.get("model") or "")
+        elif kind == "opened" and self.case is not None:
+            self._show_report(self.case.result.report)
         self.refresh()
 
-    def _add_devices(self, devices):
-        if self._devices_known:
-            return
-        self._devices_known = True
+    def _show_report(self, report):
+        """What was used, and what the reader should know: that the CPU took over, say."""
+        model = report.get("model", {})
+        name = "{name} {version}".format(name=model.get("name", ""), version=model.get("version", ""))
+        text = _("Done: {model} on {device}, {seconds:.0f} s.")
+        seconds = sum(report.get("seconds", {}).values())
+        lines = [text.format(model=name, device=report.get("device", ""), seconds=seconds)]
+        shown = report.get("fit", {}).get("reasons", ())  # beside the scan
+        lines += [warning for warning in report.get("warnings", ()) if warning not in shown]
+        self.say("\n".join(lines))
+        self._name_auto(name)
+
+    def _name_auto(self, model):
+        """Beside "auto", the model that was chosen for this scan."""
+        self._chosen_for = self.parameters.inputVolume if model and self.parameters is not None else None
+        if model and self.parameters is not None and self.parameters.model == "auto":
+            self.ui.modelSelector.setItemText(0, _("auto: {model}").format(model=model))
+        else:
+            self.ui.modelSelector.setItemText(0, _("auto"))
+
+    def _show_devices(self, devices):
+        """GPUs with their free memory, as it is now; a saved choice that isn't here becomes auto."""
+        selector = self.ui.deviceSelector
         for device in devices:
             if device["name"] == "cpu":
                 continue
             label = device["label"]
-            if device["free_bytes"]:
-                text = _("{name}, {free:.0f} GB free")
+            if device["free_bytes"] is not None:
+                text = _("{name}, {free:.1f} GB free")
                 label = text.format(name=label, free=device["free_bytes"] / 1e9)
-            self.ui.deviceSelector.addItem(label, device["name"])
+            place = selector.findData(device["name"])
+            if place < 0:
+                selector.addItem(label, device["name"])
+            else:
+                selector.setItemText(place, label)
+        if self.parameters is not None and selector.findData(self.parameters.device) < 0:
+            self.parameters.device = "auto"
 
     def _on_model(self, index):
         if self.parameters is not None:

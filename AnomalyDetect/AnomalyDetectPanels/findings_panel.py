@@ -4,6 +4,7 @@ import qt
 from slicer.i18n import tr as _
 
 from AnomalyDetectLib.mrml.background import Background
+from AnomalyDetectLib.mrml.segments import SIGNS, UNCERTAIN
 from AnomalyDetectPanels.curve_plot import draw
 from AnomalyDetectPanels.panel import Panel
 
@@ -13,8 +14,8 @@ SETTLE_MILLISECONDS = 250
 CURVE_MILLISECONDS = 30
 CURVE_POINTS = 20
 LARGEST_Z = 15.0
+WHERE, ROW_PIXELS = 1, 22  # the column that takes what is left
 FINE = ("weak", "open", "close", "grow", "minimum", "uncertainty")
-SIGNS = {"bright": "▲", "dark": "▼"}
 MARKS = {"keep": "✓", "reject": "✗"}
 
 
@@ -54,6 +55,7 @@ class FindingsPanel(Panel):
             getattr(self.ui, f"{name}Slider").connect("valueChanged(double)", self._on_fine)
         self.ui.signSelector.connect("currentIndexChanged(int)", self._on_fine)
         self.ui.fillBox.connect("toggled(bool)", self._on_fine)
+        self.ui.hideBox.connect("toggled(bool)", self._on_fine)
         self.ui.findingsTable.connect("itemSelectionChanged()", self._on_row)
         self.ui.noteEdit.connect("editingFinished()", self.take_note)
         self.ui.noteEdit.connect("returnPressed()", lambda: self.ui.noteEdit.clearFocus())
@@ -108,6 +110,7 @@ class FindingsPanel(Panel):
             min_volume_mm3=self.ui.minimumSlider.value,
             fill_holes=bool(self.ui.fillBox.checked),
             max_uncertainty=None if limit >= self.ui.uncertaintySlider.maximum else limit,
+            hide_uncertain=bool(self.ui.hideBox.checked),
         )
 
     def settings_for(self, expected):
@@ -185,8 +188,22 @@ class FindingsPanel(Panel):
         table.setColumnCount(len(titles))
         table.setHorizontalHeaderLabels(titles)
         table.verticalHeader().setVisible(False)
-        for column, width in enumerate((30, 150, 45, 50, 50, 25, 25)):
+        table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
+        for column, width in enumerate((26, 0, 44, 52, 48, 28, 24)):
             table.setColumnWidth(column, width)
+        table.horizontalHeader().setSectionResizeMode(WHERE, qt.QHeaderView.Stretch)
+        for column, tip in enumerate(
+            (
+                _("Number of the finding, the largest first; also its value in the label map."),
+                _("Side and region that most of it lies in."),
+                _("Volume, ml."),
+                _("Largest |score| with its sign, z."),
+                _("Share of false alarms among findings as unusual as this one or more, for its size."),
+                _("▲ brighter than expected, ▼ darker; ? above the uncertainty limit."),
+                _("✓ kept, ✗ rejected."),
+            )
+        ):
+            table.horizontalHeaderItem(column).setToolTip(tip)
 
     def _on_false_alarms(self, tick):
         if self._showing or self.case is None:
@@ -268,8 +285,8 @@ class FindingsPanel(Panel):
         self.ui.growSlider.value = settings.grow_mm
         self.ui.minimumSlider.value = settings.min_volume_mm3
         self.ui.fillBox.checked = settings.fill_holes
-        limit = settings.max_uncertainty
-        self.ui.uncertaintySlider.value = self.ui.uncertaintySlider.maximum if limit is None else limit
+        self.ui.hideBox.checked = settings.hide_uncertain
+        self._show_uncertainty_limit(settings)
         expected = self.case.expected()
         if expected is not None:
             self.ui.falseAlarmsSlider.value = tick_of(expected)
@@ -279,6 +296,12 @@ class FindingsPanel(Panel):
         slider = self.ui.weakSlider
         slider.maximum = max(round(settings.threshold, slider.decimals), slider.minimum)
         slider.value = slider.maximum if settings.hysteresis is None else settings.hysteresis
+
+    def _show_uncertainty_limit(self, settings):
+        """The slider reaches to the largest uncertainty that the map shows; there, nothing is uncertain."""
+        slider, limit = self.ui.uncertaintySlider, settings.max_uncertainty
+        slider.maximum = max(round(self.case.result.limits["uncertainty"], 1) + slider.singleStep, limit or 0)
+        slider.value = slider.maximum if limit is None else limit
 
     def _show_numbers(self):
         if self.case is None:
@@ -296,9 +319,13 @@ class FindingsPanel(Panel):
             text = _("{n:.2g}: so many findings like these are expected in a healthy brain.")
             caveats = self.case.result.engine.false_alarms.caveats(findings.settings)
             self.ui.meaningLabel.text = " ".join([text.format(n=expected), *caveats])
-        text = _("{n} findings, {ml:.1f} ml, {hidden} uncertain ones hidden")
+        text = _("{n} findings, {ml:.1f} ml, {uncertain} uncertain")
+        if len(findings) == 1:
+            text = _("1 finding, {ml:.1f} ml, {uncertain} uncertain")
+        if findings.n_hidden:
+            text = _("{n} findings, {ml:.1f} ml; {uncertain} uncertain ones are hidden")
         self.ui.summaryLabel.text = text.format(
-            n=len(findings), ml=findings.total_ml, hidden=findings.n_hidden
+            n=len(findings), ml=findings.total_ml, uncertain=findings.n_uncertain
         )
 
     def _show_table(self):
@@ -313,11 +340,15 @@ class FindingsPanel(Panel):
                 f"{row.volume_ml:.2f}",
                 f"{row.peak_z:.1f}",
                 "" if row.q is None else f"{row.q:.2g}",
-                SIGNS[row.sign],
+                SIGNS[row.sign] + (UNCERTAIN if row.uncertain else ""),
                 MARKS.get(verdict, ""),
+            )
+            tip = _("Uncertainty {u:.1f} z, mean {mean:.1f} z, longest diameter {mm:.0f} mm").format(
+                u=row.uncertainty, mean=row.mean_z, mm=row.longest_diameter_mm
             )
             for column, text in enumerate(cells):
                 item = qt.QTableWidgetItem(text)
+                item.setToolTip(tip)
                 if verdict == "reject":
                     item.setForeground(qt.QBrush(qt.QColor("gray")))
                 table.setItem(place, column, item)

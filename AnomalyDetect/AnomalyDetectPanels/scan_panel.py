@@ -38,6 +38,16 @@ class ScanPanel(Panel):
         if self.parameters is None:
             return
         self.choose(self.ui.sequenceSelector, self.parameters.sequence)
+        busy = self.shell.why_busy()
+        for widget, tip in (
+            (self.ui.inputSelector, _("The brain scan in which anomalies are looked for.")),
+            (self.ui.maskSelector, _("A label map on the scan's grid; findings lie inside of it.")),
+            (
+                self.ui.sampleButton,
+                _("Loads the simulated patient that comes with the module, to try it out."),
+            ),
+        ):
+            self.enable(widget, busy, tip)
         scan = self.parameters.inputVolume
         self.enable(
             self.ui.checkButton,
@@ -52,12 +62,21 @@ class ScanPanel(Panel):
         words = {"ok": _("fits"), "warn": _("fits with doubts"), "refuse": _("does not fit")}
         verdict = fit.get("verdict", "unknown")
         parts = [words.get(verdict, _("not checked yet")), fit.get("modality", ""), describe(scan)]
+        if fit.get("modality"):
+            parts.append(_("brain found"))
         self._show(verdict, " · ".join(part for part in parts if part), fit.get("reasons", ()))
 
+    def forget(self):
+        """The scene closes, and the next one gives its nodes the same IDs."""
+        self._fit.clear()
+
     def on_message(self, message):
-        """The gate's verdict comes from a check or with the results."""
+        """The gate's verdict comes from a check, with the results, or in their place."""
         if message["type"] == "fit":
             self._fit[self.logic.checked_scan_id] = message
+        elif message.get("refused") and self.parameters.inputVolume is not None:
+            refusal = {"verdict": "refuse", "reasons": [message["message"]]}
+            self._fit[self.parameters.inputVolume.GetID()] = refusal
         elif message["type"] == "opened" and self.case is not None:
             report = self.case.result.report
             self._fit[self.case.nodes.scan.GetID()] = {

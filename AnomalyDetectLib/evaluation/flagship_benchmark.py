@@ -191,7 +191,7 @@ def summarise(title: str, rows: list[Row]) -> list[dict[str, object]]:
 
 
 def _found(rows: list[Row]) -> str:
-    """Lesions found at one expected false alarm, of those there, in each size band; empty without calibration."""
+    """Lesions found of those there in each size band, at one expected false alarm; empty if uncalibrated."""
     if not rows[0].found:
         return ""
     totals = np.array([row.found for row in rows]).sum(0)

@@ -31,6 +31,10 @@ RESULT_FILES = (
     "preview.png",
     "report.json",  # last: where it stands, the others stand too
 )
+# Beside them when a viewer asks, for its own engine: codes of the atlas, not there without alignment, and
+# where the brain is.
+REGIONS, BRAIN = "regions.nii.gz", "brain.nii.gz"
+OURS = frozenset((*RESULT_FILES, REGIONS, BRAIN))
 
 CHUNK = 1 << 20
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"  # no name, no time: equal input gives equal bytes
@@ -78,7 +82,7 @@ def publish(final: Path, partial: Path, old: Path) -> None:
     if not final.exists():
         partial.rename(final)
         return
-    foreign = {entry.name for entry in final.iterdir()} - set(RESULT_FILES)
+    foreign = {entry.name for entry in final.iterdir()} - OURS
     if final.is_symlink() or foreign:
         replace_files(final, partial)
         return
@@ -95,7 +99,7 @@ def replace_files(final: Path, partial: Path) -> None:
     """Move our files one by one into a folder that holds others too; the report goes first and comes last."""
     (final / RESULT_FILES[-1]).unlink(missing_ok=True)
     written = sorted(partial.iterdir(), key=lambda file: (file.name == RESULT_FILES[-1], file.name))
-    for name in set(RESULT_FILES) - {file.name for file in written}:
+    for name in OURS - {file.name for file in written}:
         (final / name).unlink(missing_ok=True)
     for file in written:
         file.replace(final / file.name)

@@ -13,10 +13,9 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from AnomalyDetectLib.checksums import sha256_of
+from AnomalyDetectLib.checksums import CARD, sha256_of
 from AnomalyDetectLib.errors import ModelError
 
-CARD = "card.json"
 README = "README.md"
 
 

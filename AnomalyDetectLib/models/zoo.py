@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from AnomalyDetectLib.checksums import CARD
 from AnomalyDetectLib.errors import ModelError
 from AnomalyDetectLib.models import anatomy, atlas_z, intensity, restoration
-from AnomalyDetectLib.models.card import CARD, ModelCard, read_card
+from AnomalyDetectLib.models.card import ModelCard, read_card
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.resources import resource

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 
-from AnomalyDetectLib.mrml.colours import colour_table, diverging, sequential, set_colours
+from AnomalyDetectLib.mrml.colours import HATCHING, colour_table, diverging, sequential, set_colours
 from AnomalyDetectLib.mrml.scan import affine, set_affine, voxels
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ OWNED = "AnomalyDetect.Role"
 # Shown from this share of the largest value on, so that the small differences of normal tissue veil nothing.
 RESIDUAL_SHOWN, UNCERTAINTY_SHOWN = 0.25, 0.35
 VOLUMES = ("healthy", "residual", "score", "uncertainty", "regions", "brain_mask")
-ROLES = (*VOLUMES, "segmentation", "labelmap", "brain")
+ROLES = (*VOLUMES, "segmentation", "labelmap", "uncertain", "brain")
 # What a saved scene can do without.
-OPTIONAL = ("regions", "brain_mask", "brain")
+OPTIONAL = ("regions", "brain_mask", "uncertain", "brain")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class CaseNodes:
 
     scan: the reader's own volume. healthy, residual, score, uncertainty, regions, brain_mask: scalar volumes
     on its grid; the last two may be None. segmentation: one segment a finding. labelmap: the findings' ids.
-    brain: surface.
+    uncertain: label map, the hatching of uncertain findings, None in an old scene. brain: surface.
     """
 
     scan: Any
@@ -44,6 +44,7 @@ class CaseNodes:
     brain_mask: Any
     segmentation: Any
     labelmap: Any
+    uncertain: Any
     brain: Any
 
     @property
@@ -73,12 +74,17 @@ def add_case(scan: Any, result: Result) -> Generator[None, None, CaseNodes]:
     complete = False
     try:
         for role, array in result.arrays.items():
-            added[role] = _volume(scan, role, array)
+            added[role] = _volume(scan, role)
             _show(added[role], role, scan, result)
             yield
-        empty = np.zeros(result.arrays["score"].shape, np.int32)
-        added["labelmap"] = _volume(scan, "labelmap", empty, "vtkMRMLLabelMapVolumeNode")
-        yield
+            slicer.util.updateVolumeFromArray(added[role], array)
+            yield
+        for role, kind in (("labelmap", np.int32), ("uncertain", np.uint8)):
+            added[role] = _volume(scan, role, "vtkMRMLLabelMapVolumeNode")
+            added[role].CreateDefaultDisplayNodes()
+            slicer.util.updateVolumeFromArray(added[role], np.zeros(result.arrays["score"].shape, kind))
+            yield
+        _show_hatching(added["uncertain"])
         added["segmentation"] = _segmentation(scan)
         added["brain"] = _brain(scan, result.surface)
         complete = True
@@ -113,12 +119,13 @@ def hide_normal(nodes: CaseNodes, threshold_z: float) -> None:
     set_colours(display.GetColorNode(), diverging(float(display.GetWindowLevelMax()), threshold_z))
 
 
-def _volume(scan: Any, role: str, array: NDArray[Any], kind: str = "vtkMRMLScalarVolumeNode") -> Any:
+def _volume(scan: Any, role: str, kind: str = "vtkMRMLScalarVolumeNode") -> Any:
+    """A volume node without voxels: with its display set first, Slicer needn't guess a window from them, and
+    that takes longer than all else.
+    """
     node = slicer.mrmlScene.AddNewNodeByClass(kind, f"{scan.GetName()} {role.replace('_', ' ')}")
     _own(node, role, scan)
     set_affine(node, affine(scan))
-    slicer.util.updateVolumeFromArray(node, array)
-    node.CreateDefaultDisplayNodes()
     return node
 
 
@@ -131,33 +138,38 @@ def _own(node: Any, role: str, scan: Any) -> None:
 def _show(node: Any, role: str, scan: Any, result: Result) -> None:
     if role in ("regions", "brain_mask"):
         node.SetHideFromEditors(True)
-    elif role == "healthy":
-        _show_healthy(node, scan)
+        return
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetAutoWindowLevel(False)
+    if role == "healthy":
+        _show_healthy(node.GetDisplayNode(), scan.GetDisplayNode())
     else:
-        _show_map(node, role, result)
+        _show_map(node.GetDisplayNode(), role, result)
 
 
-def _show_healthy(healthy: Any, scan: Any) -> None:
+def _show_healthy(ours: Any, theirs: Any) -> None:
     """The reader's own window and level: a difference is in the picture, not in its display."""
-    ours, theirs = healthy.GetDisplayNode(), scan.GetDisplayNode()
-    ours.SetAutoWindowLevel(False)
     if theirs is not None:
         ours.SetWindowLevel(theirs.GetWindow(), theirs.GetLevel())
         ours.SetAndObserveColorNodeID(theirs.GetColorNodeID())
 
 
-def _show_map(node: Any, role: str, result: Result) -> None:
+def _show_map(display: Any, role: str, result: Result) -> None:
     limit = result.limits[role]
     if role == "uncertainty":
         low, colours = 0.0, sequential(limit, UNCERTAINTY_SHOWN * limit)
     else:
         low = -limit
         colours = diverging(limit, result.settings.threshold if role == "score" else RESIDUAL_SHOWN * limit)
-    display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(colour_table(f"AnomalyDetect {role}", colours).GetID())
-    display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low, limit)
     display.SetInterpolate(False)
+
+
+def _show_hatching(node: Any) -> None:
+    node.SetHideFromEditors(True)
+    colours = np.array([[0, 0, 0, 0], [*HATCHING, 1]])
+    node.GetDisplayNode().SetAndObserveColorNodeID(colour_table("AnomalyDetect uncertain", colours).GetID())
 
 
 def _segmentation(scan: Any) -> Any:
@@ -174,8 +186,8 @@ def _brain(scan: Any, surface: Any) -> Any:
     node.SetAndObservePolyData(surface)
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    display.SetOpacity(0.18)
-    display.SetColor(0.85, 0.8, 0.75)
+    display.SetOpacity(0.25)
+    display.SetColor(0.92, 0.88, 0.84)
     display.SetVisibility2D(False)
     display.SetBackfaceCulling(False)
     display.SetScalarVisibility(False)

@@ -150,10 +150,13 @@ class DetectionRun(_Run):
         before = case_in_scene(self.scan)
         nodes = yield from _adding(self.scan, result)
         try:
-            self.opened = OpenCase(nodes, result, self._saved)
-        except Exception:
+            opened = OpenCase(nodes, result, self._saved)
+            for _ in opened.showing():
+                yield []
+        except BaseException:  # also when the run is ended between two steps
             nodes.remove()
             raise
+        self.opened = opened
         if before is not None:  # a second run takes the place of the first
             before.remove()
 
@@ -188,7 +191,10 @@ class Reopening(_Run):
         maps, place = stored_maps(nodes), affine(nodes.scan)
         work = Background(lambda: _rebuild(maps, place, report))
         yield from _waiting(work)
-        self.opened = OpenCase(nodes, work.result(), saved)
+        opened = OpenCase(nodes, work.result(), saved)
+        for _ in opened.showing():
+            yield []
+        self.opened = opened
 
 
 def safe_name(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from AnomalyDetectLib.mrml import views
@@ -34,11 +34,17 @@ class OpenCase:
         self.session: Session = (
             Session.from_json(result.engine, saved) if saved else Session(result.engine, result.settings)
         )
-        self._segments = FindingsSegments(nodes.segmentation, nodes.labelmap, result.maps.grid.shape)
+        self._segments = FindingsSegments(
+            nodes.segmentation, nodes.labelmap, result.maps.grid.shape, nodes.uncertain
+        )
         # One entry a step: None for one of the session, else what takes the step back.
         self._steps: list[Callable[[], None] | None] = []
         self._settled = self._state()
-        self._show_settled()
+
+    def showing(self) -> Iterator[None]:
+        """Show what was found, in steps between which the event loop may turn; before all else."""
+        yield from self._segments.settling(self.session.findings, self.verdicts)
+        hide_normal(self.nodes, self.session.settings.threshold)
 
     @property
     def findings(self) -> Findings:

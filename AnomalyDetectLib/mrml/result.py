@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from AnomalyDetectLib.scoring.maps import AnomalyMaps
 
 MAPS = ("healthy", "residual", "score", "uncertainty")
-# Written beside the maps: codes of the atlas, not there without alignment, and where the brain is.
-REGIONS, BRAIN = "regions.nii.gz", "brain.nii.gz"
 COARSE_STEP = 4
 # The score's colours end here, or farther out where a model's thresholds lie high.
 SCORE_LIMIT_Z, LARGEST_LIMIT = 10.0, 2.0
@@ -52,6 +50,7 @@ def read_result(files: Mapping[str, str], expected: float | None = None) -> Resu
     Raises `AnomalyDetectError` when a file is missing or damaged.
     """
     from AnomalyDetectLib.io.read import read_volume
+    from AnomalyDetectLib.io.write import BRAIN, REGIONS
     from AnomalyDetectLib.scoring.maps import AnomalyMaps
 
     report = json.loads(Path(files["report"]).read_text(encoding="utf-8"))
@@ -81,7 +80,8 @@ def built(maps: AnomalyMaps, report: Mapping[str, Any], expected: float | None =
 
     table = false_alarm_table(str(report.get("model", {}).get("name", "")))
     engine = FindingsEngine(maps, false_alarms=table, atlas=_atlas())
-    settings = FindingsSettings(threshold=float(report.get("threshold", FindingsSettings().threshold)))
+    threshold = float(report.get("threshold", FindingsSettings().threshold))
+    settings = FindingsSettings(threshold=threshold, hide_uncertain=False)  # a reader sees them, marked
     if expected is None:
         expected = report.get("expected_false_alarms")
     if table is not None and expected is not None:

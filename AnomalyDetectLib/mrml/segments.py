@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,10 @@ TERMINOLOGY = (
     "~Anatomic codes - DICOM master list~SCT^12738006^Brain~^^"
 )
 SIGNS = {"bright": "▲", "dark": "▼"}
+# Behind the sign of a finding above the uncertainty limit; its surface lets light through.
+UNCERTAIN, UNCERTAIN_OPACITY = "?", 0.45
+# Every so many voxels a stripe of the hatching.
+STRIPE = 3
 # vtkSlicerSegmentationsModuleLogic::SegmentStatus
 NOT_STARTED, COMPLETED, FLAGGED = 0, 2, 3
 STATUS = {"keep": COMPLETED, "reject": FLAGGED, None: NOT_STARTED}
@@ -34,9 +38,13 @@ class FindingsSegments:
     made anew that need not be. `settle` is for a slider that rests: surfaces, names, states, label map.
     """
 
-    def __init__(self, segmentation: Any, labelmap: Any, shape: tuple[int, int, int]) -> None:
-        """segmentation, labelmap: nodes on the scan's grid. shape: of the scan (i,j,k)."""
-        self.node, self.labelmap, self.shape = segmentation, labelmap, shape
+    def __init__(
+        self, segmentation: Any, labelmap: Any, shape: tuple[int, int, int], hatching: Any = None
+    ) -> None:
+        """segmentation, labelmap: nodes on the scan's grid. shape: of the scan (i,j,k). hatching: label map
+        whose stripes mark uncertain findings; None for no marks.
+        """
+        self.node, self.labelmap, self.shape, self.hatching = segmentation, labelmap, shape, hatching
         self._image = slicer.vtkOrientedImageData()
         self._image.SetDimensions(*shape)
         self._image.AllocateScalars(vtk.VTK_INT, 1)
@@ -47,7 +55,10 @@ class FindingsSegments:
         self._flat: NDArray[np.int32] = numpy_support.vtk_to_numpy(self._scalars)
         self._flat[:] = 0
         self._shown: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._hatched: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._surfaces: dict[int, tuple[int, int, int]] = {}
+        if hatching is not None:
+            slicer.util.arrayFromVolume(hatching)[:] = 0
         self._remove(list(self.segment_ids()))
 
     def segment_ids(self) -> tuple[str, ...]:
@@ -66,18 +77,43 @@ class FindingsSegments:
                 self._add(finding_id)
         self._scalars.Modified()
         self._image.Modified()
+        self._hatch(where[findings.measures.uncertain[findings.ranks]])
 
     def settle(self, findings: Findings, verdicts: Mapping[int, str]) -> None:
         """Show findings with surfaces, names, verdicts ("keep", "reject" by id), and the label map."""
+        with slicer.util.NodeModify(self.node):
+            for _ in self.settling(findings, verdicts):
+                pass
+
+    def settling(self, findings: Findings, verdicts: Mapping[int, str]) -> Iterator[None]:
+        """The same in steps, a surface each, between which the event loop may turn."""
         self.show(findings)
         wanted = {segment_id(finding_id) for finding_id in findings.ids.tolist()}
         with slicer.util.NodeModify(self.node):
             self._remove(name for name in self.segment_ids() if name not in wanted)
-            self._update_surfaces(findings)
+        yield
+        for finding_id, own in voxels_of(findings):
+            with slicer.util.NodeModify(self.node):
+                self._update_surface(finding_id, own)
+            yield
+        with slicer.util.NodeModify(self.node):
             for row in findings.table:
                 self._describe(row, verdicts.get(row.id))
+            display = self.node.GetDisplayNode()
+            display.SetPreferredDisplayRepresentationName3D(CLOSED_SURFACE)
+            display.SetPreferredDisplayRepresentationName2D(BINARY_LABELMAP)
         slicer.util.arrayFromVolume(self.labelmap).reshape(-1)[:] = self._flat
         slicer.util.arrayFromVolumeModified(self.labelmap)
+
+    def _hatch(self, uncertain: NDArray[np.int64]) -> None:
+        """Draw stripes through voxels (m,), flat in VTK's order; diagonal in every plane of the grid."""
+        if self.hatching is None or not (len(uncertain) or len(self._hatched)):
+            return
+        flat = slicer.util.arrayFromVolume(self.hatching).reshape(-1)
+        flat[self._hatched] = 0
+        self._hatched = uncertain[sum(np.unravel_index(uncertain, self.shape, order="F")) % STRIPE < 1]
+        flat[self._hatched] = 1
+        slicer.util.arrayFromVolumeModified(self.hatching)
 
     def _add(self, finding_id: int) -> None:
         from AnomalyDetectLib.findings.tracker import colour_of
@@ -100,32 +136,25 @@ class FindingsSegments:
             segmentation.RemoveSegment(name)
             self._surfaces.pop(int(name.rpartition("_")[2]) if name.startswith(PREFIX) else -1, None)
 
-    def _update_surfaces(self, findings: Findings) -> None:
-        segmentation = self.node.GetSegmentation()
-        order = np.argsort(findings.ranks, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(findings.measures.voxels)]).astype(int)
-        for rank, finding_id in enumerate(findings.ids.tolist()):
-            own = findings.voxels[order[starts[rank] : starts[rank + 1]]]
-            fingerprint = (len(own), int(own.astype(np.int64).sum()), hash(own.tobytes()))
-            segment = segmentation.GetSegment(segment_id(finding_id))
-            there = segment.GetRepresentation(CLOSED_SURFACE) is not None
-            if there and self._surfaces.get(finding_id) == fingerprint:
-                continue
+    def _update_surface(self, finding_id: int, own: NDArray[np.int32]) -> None:
+        fingerprint = (len(own), int(own.astype(np.int64).sum()), hash(own.tobytes()))
+        segment = self.node.GetSegmentation().GetSegment(segment_id(finding_id))
+        there = segment.GetRepresentation(CLOSED_SURFACE) is not None
+        if not there or self._surfaces.get(finding_id) != fingerprint:
             segment.AddRepresentation(CLOSED_SURFACE, surface_of(own, self.shape, self._image))
             self._surfaces[finding_id] = fingerprint
-        display = self.node.GetDisplayNode()
-        display.SetPreferredDisplayRepresentationName3D(CLOSED_SURFACE)
-        display.SetPreferredDisplayRepresentationName2D(BINARY_LABELMAP)
 
     def _describe(self, row: Finding, verdict: str | None) -> None:
         segment = self.node.GetSegmentation().GetSegment(segment_id(row.id))
-        name = f"{row.id} {side_and_place(row)} {SIGNS[row.sign]}"
+        name = f"{row.id} {side_and_place(row)} {SIGNS[row.sign]}{UNCERTAIN if row.uncertain else ''}"
         if segment.GetName() != name:
             segment.SetName(name)
         logic = slicer.modules.segmentations.logic()
         if logic.GetSegmentStatus(segment) != STATUS[verdict]:
             logic.SetSegmentStatus(segment, STATUS[verdict])
-        self.node.GetDisplayNode().SetSegmentVisibility(segment_id(row.id), verdict != "reject")
+        display = self.node.GetDisplayNode()
+        display.SetSegmentVisibility(segment_id(row.id), verdict != "reject")
+        display.SetSegmentOpacity3D(segment_id(row.id), UNCERTAIN_OPACITY if row.uncertain else 1.0)
 
 
 PREFIX = "finding_"
@@ -139,6 +168,14 @@ def segment_id(finding_id: int) -> str:
 def side_and_place(row: Finding) -> str:
     """Where a finding lies, as a reader would say it."""
     return f"{row.side} {row.location}".strip()
+
+
+def voxels_of(findings: Findings) -> Iterator[tuple[int, NDArray[np.int32]]]:
+    """Id and flat C-order indices of each finding."""
+    order = np.argsort(findings.ranks, kind="stable")
+    ends = np.cumsum(findings.measures.voxels).astype(int)
+    for finding_id, own in zip(findings.ids.tolist(), np.split(order, ends)[:-1], strict=True):
+        yield finding_id, findings.voxels[own]
 
 
 def fortran_order(voxels: NDArray[np.int32], shape: tuple[int, int, int]) -> NDArray[np.int64]:

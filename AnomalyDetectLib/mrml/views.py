@@ -16,6 +16,7 @@ SCAN_VIEW, HEALTHY_VIEW, SCORE_VIEW = "AnomalyScan", "AnomalyHealthy", "AnomalyS
 CORONAL_VIEW, SAGITTAL_VIEW, THREE_D_VIEW = "AnomalyCoronal", "AnomalySagittal", "Anomaly3D"
 VIEW_GROUP = 77
 DRAWN_IN = "AnomalyDetect.DrawnIn"
+HATCHING_OPACITY = 0.8
 TITLES = {"score": "score, z", "residual": "residual, scan units", "uncertainty": "uncertainty, z"}
 LAYOUTS = {"compare": COMPARE_LAYOUT, "planes": PLANES_LAYOUT}
 
@@ -115,14 +116,25 @@ def show_layers(nodes: CaseNodes, look: Look) -> None:
         composite.SetBackgroundVolumeID(background.GetID())
         composite.SetForegroundVolumeID(shown.GetID() if shown is not None else None)
         composite.SetForegroundOpacity(look.opacity)
+        _set_hatching(composite, nodes.uncertain, shown is not None)
         composite.SetLinkedControl(place.startswith("Anomaly"))
     for name, node in nodes.overlays.items():
         _show_legend(node, TITLES[name] if name == look.overlay and name in TITLES else "")
+    for view in slicer.util.getNodesByClass("vtkMRMLViewNode"):
+        if view.GetLayoutName() == THREE_D_VIEW:
+            _calm(view)
     display = nodes.segmentation.GetDisplayNode()
     display.SetVisibility2DFill(not look.outline_only)
     display.SetVisibility2DOutline(True)
     display.SetOpacity2DFill(0.35)
     display.SetSliceIntersectionThickness(2)
+
+
+def _calm(view: Any) -> None:
+    """Black, without a box: nothing to see but brain and findings."""
+    view.SetBoxVisible(False)
+    view.SetBackgroundColor(0, 0, 0)
+    view.SetBackgroundColor2(0, 0, 0)
 
 
 def _show_legend(node: Any, title: str) -> None:
@@ -147,12 +159,23 @@ def _show_legend(node: Any, title: str) -> None:
         node.GetDisplayNode().Modified()
 
 
+def _set_hatching(composite: Any, hatching: Any, shown: bool) -> None:
+    """Lay the hatching over a view or take it away; a label map of the reader's own stays."""
+    there = slicer.mrmlScene.GetNodeByID(composite.GetLabelVolumeID() or "")
+    if hatching is None or hatching.GetScene() is None or (there is not None and there is not hatching):
+        return
+    composite.SetLabelVolumeID(hatching.GetID() if shown else None)
+    if shown:
+        composite.SetLabelOpacity(HATCHING_OPACITY)
+
+
 def hide_layers(nodes: CaseNodes) -> None:
     """Only the scan, as before the detection."""
     ours = {node.GetID() for node in nodes.overlays.values() if node.GetScene() is not None}
     for composite in composites():
         if composite.GetForegroundVolumeID() in ours:
             composite.SetForegroundVolumeID(None)
+        _set_hatching(composite, nodes.uncertain, False)
         if composite.GetBackgroundVolumeID() in ours and nodes.scan.GetScene() is not None:
             composite.SetBackgroundVolumeID(nodes.scan.GetID())
 

@@ -12,7 +12,7 @@ from AnomalyDetectLib.findings.findings import Findings
 from AnomalyDetectLib.findings.settings import FindingsSettings
 from AnomalyDetectLib.findings.thresholds import ThresholdChoice
 from AnomalyDetectLib.io.read import case_name, read_mask, read_volume
-from AnomalyDetectLib.io.write import results_folder, write_nifti
+from AnomalyDetectLib.io.write import BRAIN, REGIONS, results_folder, write_nifti
 from AnomalyDetectLib.pipeline import Detection
 from AnomalyDetectLib.report.findings_csv import write_findings_csv
 from AnomalyDetectLib.report.preview import write_preview
@@ -44,9 +44,12 @@ def case_report(detection: Detection, case: str, source: str) -> CaseReport:
     )
 
 
-def write_case(detection: Detection, out: Path, case: str, source: str, note: str = "") -> CaseReport:
+def write_case(
+    detection: Detection, out: Path, case: str, source: str, note: str = "", for_viewer: bool = False
+) -> CaseReport:
     """Write `out`/`case`/; what stood there before stays until everything new is there. note: on the picture.
 
+    for_viewer: with the codes of the atlas and the brain mask, from which a viewer builds its own engine.
     Raises `OutputError` when the place can't be written or the disk is full; then nothing new is left behind.
     """
     began = time.perf_counter()
@@ -56,6 +59,10 @@ def write_case(detection: Detection, out: Path, case: str, source: str, note: st
             write_nifti(getattr(maps, name), grid, folder / f"{name}.nii.gz", keep_bits=KEEP_BITS)
         labelmap = detection.findings.labelmap
         write_nifti(labelmap.astype(np.int32), grid, folder / "mask.nii.gz")
+        if for_viewer:
+            write_nifti(maps.brain, grid, folder / BRAIN)
+            if maps.region is not None:
+                write_nifti(maps.region, grid, folder / REGIONS)
         write_findings_csv(detection.findings.table, folder / "findings.csv")
         write_preview(
             detection.volume,

@@ -117,10 +117,10 @@ def score(volume: Volume, prepared: Prepared, rebuild: Rebuild, scorer: Scorer) 
 
 
 def _uncertainty(prepared: Prepared, rebuild: Rebuild, scorer: Scorer) -> FloatArray:
-    """SD of the rebuild in units of the healthy residual's SD (X,Y,Z); 0 where the model gives no
-    variance.
+    """SD of the rebuild (X,Y,Z) in units of how far healthy voxels stray: from the painted anatomy, else of the
+    healthy residual's SD; 0 where the model gives no variance.
     """
     if rebuild.variance is None:
         return np.zeros(prepared.brain.shape, np.float32)
-    spread = scorer.statistics[RESIDUAL].sd
+    spread = rebuild.expected_sd if rebuild.expected_sd is not None else scorer.statistics[RESIDUAL].sd
     return np.where(prepared.brain, np.sqrt(np.maximum(rebuild.variance, 0)) / spread, 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Healthy brains of any contrast, painted from the 1-mm label maps on the working grid, partial volume included."""
+"""Healthy brains of any contrast, painted from the 1-mm label maps with partial volume."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def _on_working_grid(array: NDArray[np.uint16], grid: Grid, affine: Affine) -> d
         half = functional.avg_pool3d(torch.from_numpy(inside.astype(np.float32))[None, None], 2)[0, 0].numpy()
         step = np.diag([2.0, 2.0, 2.0, 1.0])
         step[:3, 3] = 0.5
-        return template.to_template(half, Grid(half.shape, grid.affine @ step), affine)
+        lattice = Grid((i // 2, j // 2, k // 2), grid.affine @ step)
+        return template.to_template(half, lattice, affine)
 
     shares = np.stack([carried(tissue == one) for one in range(len(labels.TISSUE_NAMES))])
     shares /= np.maximum(shares.sum(0), 1e-3)

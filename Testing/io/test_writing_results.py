@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from AnomalyDetectLib.errors import OutputError
-from AnomalyDetectLib.io.write import RESULT_FILES, results_folder, write_nifti
+from AnomalyDetectLib.io.write import BRAIN, REGIONS, RESULT_FILES, results_folder, write_nifti
 from AnomalyDetectLib.volume import Grid
 
 SHAPE = (20, 24, 18)
@@ -141,6 +141,15 @@ def test_files_of_the_reader_in_the_folder_stay(tmp_path: Path) -> None:
     assert names(tmp_path / "case") == {"healthy.nii.gz", "report.json", "my notes.txt"}
     assert (tmp_path / "case" / "healthy.nii.gz").read_text() == "second"
     assert names(tmp_path) == {"case"}
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["ours alone", "with a file of the reader's"])
+def test_a_brain_mask_of_an_earlier_run_does_not_outlive_it(tmp_path: Path, foreign: bool) -> None:
+    run(tmp_path, "first", files=(*RESULT_FILES, BRAIN, REGIONS))
+    if foreign:
+        (tmp_path / "case" / "my notes.txt").write_text("keep")
+    run(tmp_path, "second")
+    assert names(tmp_path / "case") - {"my notes.txt"} == set(RESULT_FILES)
 
 
 def test_another_case_in_the_same_folder_is_not_touched(tmp_path: Path) -> None:

@@ -196,11 +196,15 @@ def test_the_icon_is_128_pixels_on_a_transparent_ground() -> None:
         assert icon.getpixel((0, 0))[3] == 0
 
 
-def test_the_icon_and_the_screenshot_that_the_extensions_manager_shows_are_in_the_repository() -> None:
-    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-    paths = re.findall(r"\$\{EXTENSION_HOMEPAGE\}/raw/main/([\w./]+\.png)", text)
-    assert len(paths) == 2
-    if not (ROOT / "Resources" / "Screenshots").is_dir():
-        pytest.skip("Resources/Screenshots is not there yet")
-    for path in paths:
+def test_the_icon_and_the_pictures_that_are_shown_are_in_the_repository_and_no_others() -> None:
+    listed = re.findall(
+        r"\$\{EXTENSION_HOMEPAGE\}/raw/main/([\w./]+\.png)",
+        (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"),
+    )
+    read = re.findall(r"!\[[^\]]+\]\(([\w./]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(listed) == 2
+    assert read
+    for path in (*listed, *read):
         assert (ROOT / path).is_file(), path
+    drawn = {f"Resources/Screenshots/{path.name}" for path in (ROOT / "Resources" / "Screenshots").iterdir()}
+    assert drawn == {path for path in (*listed, *read) if "Screenshots" in path}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -151,6 +152,8 @@ def test_pip_installs_from_the_bundle_without_a_network_and_keeps_numpy(
         with zipfile.ZipFile(write_wheel(tmp_path, name, version)) as wheel:
             wheel.extractall(site)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")  # whoever asks the network fails
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # nor does this computer's own store of wheels help
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
 
     def pip_install(options: list[str]) -> None:

@@ -99,13 +99,17 @@ class ReplayClient:
         self.files = files
         self.held = False
         self.requests: list[dict[str, Any]] = []
+        self.devices: list[dict[str, Any]] = [{"name": "cpu", "label": "CPU", "free_bytes": None}]
         self.instead: dict[str, Any] | None = None
         self._queue: list[dict[str, Any]] = []
 
     def submit(self, request: dict[str, Any]) -> None:
         """Answer with progress, then the files, or with `instead`."""
-        self.requests.append(request)
         base = {"id": request["id"]}
+        if request["type"] == "devices":
+            self._queue.append(base | {"type": "devices", "devices": self.devices})
+            return
+        self.requests.append(request)
         if request["type"] == "check":
             fit = {"type": "fit", "verdict": "warn", "reasons": ["coarse voxels"], "modality": "T1"}
             self._queue.append(base | fit)

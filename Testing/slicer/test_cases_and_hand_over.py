@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.mrml.case_queue import open_folder, open_list
+from Testing.slicer.conftest import ROOT
 from Testing.slicer.small_case import AFFINE, scan_array
 
 
@@ -121,6 +126,54 @@ def test_a_folder_becomes_a_queue_and_a_killed_viewer_resumes(tmp_path: Path) ->
     saved = json.loads((tmp_path / "anomalydetect_decisions" / "a.json").read_text(encoding="utf-8"))
     assert saved["reader"] == "reader"
     assert saved["time"]
+
+
+KILLED = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from Testing.slicer_host.boot import boot
+slicer = boot()
+from Testing.slicer_host import python_qt, scripted_module
+python_qt.install(); scripted_module.install()
+from AnomalyDetectLib.mrml.case_queue import open_folder
+from AnomalyDetectLib.mrml.mailbox import PostOffice
+from Testing.slicer.small_case import ReplayClient, write_results
+from Testing.slicer_host.module import load_module, open_widget, wait
+folder = Path(sys.argv[1])
+panel = open_widget(load_module(Path({str(ROOT)!r}) / "AnomalyDetect" / "AnomalyDetect.py"), "AnomalyDetect")
+panel.logic.client = ReplayClient(write_results(folder / "results"))
+panel.logic._office = PostOffice(panel.logic.client)
+panel._ready = True
+panel.panels["cases"].open(open_folder(folder))
+wait(lambda: panel.logic.case is not None, 60)
+findings = panel.panels["findings"]
+findings.ui.findingsTable.selectRow(1)
+findings.ui.rejectButton.click()
+findings.ui.noteEdit.text = "vessel"
+findings.ui.noteEdit.editingFinished.emit()
+findings.ui.thresholdSlider.value = 4.8
+findings._settle()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
+def test_a_killed_slicer_has_lost_nothing(panel: Any, tmp_path: Path) -> None:
+    write_scans(tmp_path, ["a.nii.gz", "b.nii.gz"])
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    cases = panel.panels["cases"]
+    cases.open(open_folder(tmp_path))
+    wait(lambda: panel.logic.case is not None and not panel.logic.busy)
+    assert cases.queue.current.name == "b"  # the first one that wasn't read
+    cases.move(-1)
+    wait(lambda: panel.logic.case is not None and not panel.logic.busy)
+    case = panel.logic.case
+    assert case.verdicts == {2: "reject"}
+    assert case.notes == {2: "vessel"}
+    assert case.session.settings.threshold == 4.8
 
 
 def test_a_half_written_decision_is_not_taken_for_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,57 @@ def test_checking_a_scan_shows_the_verdict_and_the_reason(panel: Any, scan: Any)
     assert "coarse voxels" in panel.panels["scan"].ui.fitLabel.text
 
 
+def test_the_devices_are_listed_with_their_free_memory_as_it_is_now(
+    panel: Any, scan: Any, slicer: Any
+) -> None:
+    selector, client = panel.panels["detect"].ui.deviceSelector, panel.logic.client
+    gpu = {"name": "cuda", "label": "Big GPU", "free_bytes": 7_900_000_000}
+    client.devices = [gpu, *client.devices]
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    wait(lambda: not panel.logic.computing)
+    names = [selector.itemText(place) for place in range(selector.count)]
+    assert names == ["auto", "CPU", "Big GPU, 7.9 GB free"]
+    selector.setCurrentIndex(2)
+    assert panel.options()["device"] == "cuda"
+    client.devices[0] = gpu | {"free_bytes": 400_000_000}
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(add_scan(slicer, name="next"))
+    wait(lambda: not panel.logic.computing)
+    assert selector.itemText(2) == "Big GPU, 0.4 GB free"
+    assert panel.options()["device"] == "cuda"
+
+
+def test_a_saved_device_that_is_not_here_becomes_auto(panel: Any, scan: Any) -> None:
+    panel.parameters.device = "cuda"
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    wait(lambda: not panel.logic.computing)
+    assert panel.options()["device"] == "auto"
+
+
+def test_that_the_cpu_took_over_is_a_line_in_the_panel(panel: Any, scan: Any, tmp_path: Any) -> None:
+    files = write_results(tmp_path / "took over")
+    report = json.loads(Path(files["report"]).read_text(encoding="utf-8"))
+    report["fit"] = {"verdict": "warn", "reasons": ["coarse voxels"]}
+    report["warnings"] = ["coarse voxels", "the GPU's memory ran out: the model ran on the CPU"]
+    Path(files["report"]).write_text(json.dumps(report), encoding="utf-8")
+    panel.logic.client.files = files
+    detect(panel, scan)
+    done, *warnings = panel.panels["detect"].ui.messageLabel.text.splitlines()
+    assert done.startswith("Done")
+    assert warnings == ["the GPU's memory ran out: the model ran on the CPU"]
+    assert "coarse voxels" in panel.panels["scan"].ui.fitLabel.text
+
+
+def test_auto_says_which_model_it_was_until_another_scan_is_chosen(
+    panel: Any, scan: Any, slicer: Any, tmp_path: Any
+) -> None:
+    panel.logic.client.files = write_results(tmp_path / "named", model="atlas-z")
+    detect(panel, scan)
+    selector = panel.panels["detect"].ui.modelSelector
+    assert selector.itemText(0) == "auto: atlas-z 1.0"
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(add_scan(slicer, name="next"))
+    assert selector.itemText(0) == "auto"
+
+
 def test_after_a_detection_the_table_lists_the_findings_and_the_scene_holds_them(
     opened: Any, slicer: Any
 ) -> None:
@@ -110,6 +162,35 @@ def test_the_threshold_slider_changes_findings_at_once_and_surfaces_when_it_rest
     ui.thresholdSlider.value = 4.0
     wait(lambda: len(rows(opened)) == 5)
     assert segmentation.GetSegment("finding_4").GetRepresentation("Closed surface").GetNumberOfPoints() > 10
+
+
+def test_a_limit_marks_uncertain_findings_and_hiding_them_is_said(opened: Any, slicer: Any) -> None:
+    case, ui = opened.logic.case, opened.panels["findings"].ui
+    assert not slicer.util.arrayFromVolume(case.nodes.uncertain).any()
+    assert "0 uncertain" in ui.summaryLabel.text
+    ui.uncertaintySlider.value = 1.32  # of 1.4, 1.35, 1.3, 1.25, 1.22
+    opened.panels["findings"]._settle()
+    assert [row[5] for row in rows(opened)] == ["▲?", "▼?", "▲", "▲", "▼"]
+    assert "5 findings" in ui.summaryLabel.text
+    assert "2 uncertain" in ui.summaryLabel.text
+    segment = case.nodes.segmentation.GetSegmentation().GetSegment("finding_1")
+    assert segment.GetName().endswith("▲?")
+    display = case.nodes.segmentation.GetDisplayNode()
+    assert display.GetSegmentOpacity3D("finding_1") < display.GetSegmentOpacity3D("finding_3") == 1
+    hatched = slicer.util.arrayFromVolume(case.nodes.uncertain).T > 0
+    assert set(np.unique(case.findings.labelmap[hatched]).tolist()) == {1, 2}
+    share = hatched.sum() / np.isin(case.findings.labelmap, (1, 2)).sum()
+    assert 0.2 < share < 0.5  # stripes, through which the scan is seen
+    ui.hideBox.checked = True
+    opened.panels["findings"]._settle()
+    assert len(rows(opened)) == 3
+    assert "2 uncertain ones are hidden" in ui.summaryLabel.text
+    assert not slicer.util.arrayFromVolume(case.nodes.uncertain).any()
+    ui.undoButton.click()
+    assert not ui.hideBox.checked
+    ui.undoButton.click()
+    assert ui.uncertaintySlider.value == ui.uncertaintySlider.maximum
+    assert [row[5] for row in rows(opened)] == ["▲", "▼", "▲", "▲", "▼"]
 
 
 def test_the_weak_threshold_lets_findings_reach_out_and_its_right_end_switches_it_off(opened: Any) -> None:
@@ -229,7 +310,7 @@ def test_a_note_belongs_to_its_finding_and_is_one_step_to_undo(opened: Any) -> N
     assert not ui.undoButton.enabled
     ui.redoButton.click()
     assert ui.noteEdit.text == "Virchow–Robin space?"
-    assert "Robin" in opened.parameters.session
+    assert "Robin" in opened.logic.case.nodes.segmentation.GetAttribute("AnomalyDetect.Session")
 
 
 def test_a_note_that_is_being_typed_stays_when_the_panel_is_shown_anew(opened: Any) -> None:
@@ -263,6 +344,82 @@ def test_keys_go_through_the_findings_and_stop_when_the_module_is_left(opened: A
     assert opened.parameters.overlay == "uncertainty"
     opened.exit()
     assert not any(shortcut.isEnabled() for shortcut in keys.values())
+
+
+def press(kind: str, receiver: Any, key: str = "H") -> None:
+    """Send a key event, as Qt does to the widget that has the focus."""
+    from PySide6 import QtCore, QtGui, QtWidgets
+
+    event = QtGui.QKeyEvent(
+        getattr(QtCore.QEvent.Type, kind),
+        getattr(QtCore.Qt.Key, f"Key_{key}"),
+        QtCore.Qt.KeyboardModifier.NoModifier,
+        key.lower(),
+    )
+    QtWidgets.QApplication.sendEvent(receiver, event)
+
+
+def background_of(slicer: Any) -> str:
+    """What lies in the background of the first slice view."""
+    return str(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0].GetBackgroundVolumeID())
+
+
+@pytest.fixture
+def view_that_eats_keys(slicer: Any) -> Any:
+    """A slice view's layers, and a widget that keeps every key press to itself, as a render window does."""
+    from PySide6 import QtWidgets
+
+    class Greedy(QtWidgets.QWidget):
+        def keyPressEvent(self, event: Any) -> None:
+            event.accept()
+
+    if not slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode").SetLayoutName("Red")
+    return Greedy()
+
+
+def test_h_flickers_also_when_a_view_has_the_focus_and_comes_back_when_released(
+    view_that_eats_keys: Any, opened: Any, slicer: Any
+) -> None:
+    opened.refresh()
+    scan, healthy = (node.GetID() for node in (opened.logic.case.nodes.scan, opened.logic.case.nodes.healthy))
+    press("KeyPress", view_that_eats_keys)
+    assert background_of(slicer) == healthy
+    press("KeyRelease", view_that_eats_keys)
+    assert background_of(slicer) == scan
+    press("KeyPress", view_that_eats_keys)
+    opened.exit()  # the module is left with the key down
+    assert background_of(slicer) == scan
+    press("KeyPress", view_that_eats_keys)
+    assert background_of(slicer) == scan
+
+
+def test_h_in_a_note_is_a_letter(
+    view_that_eats_keys: Any, opened: Any, slicer: Any, monkeypatch: Any
+) -> None:
+    import qt
+
+    opened.refresh()
+    note = opened.panels["findings"].ui.noteEdit
+    monkeypatch.setattr(qt.QApplication, "focusWidget", lambda: note)
+    before = background_of(slicer)
+    press("KeyPress", note)
+    assert background_of(slicer) == before
+    assert note.text == "h"
+
+
+def test_a_menus_key_is_ours_while_the_module_is_open_and_goes_back(panel: Any) -> None:
+    import qt
+
+    panel.exit()
+    menu = qt.QAction("New", panel.parent)
+    menu.setShortcut(qt.QKeySequence("Ctrl+N"))
+    other = qt.QAction("Save", panel.parent)
+    other.setShortcut(qt.QKeySequence("Ctrl+S"))
+    panel.enter()
+    assert (menu.shortcut.toString(), other.shortcut.toString()) == ("", "Ctrl+S")
+    panel.exit()
+    assert menu.shortcut.toString() == "Ctrl+N"
 
 
 def test_undo_after_a_hand_over_takes_the_segmentation_back_and_only_that(opened: Any, slicer: Any) -> None:
@@ -330,6 +487,122 @@ def test_closing_the_scene_in_the_middle_of_a_run(panel: Any, scan: Any, slicer:
     panel.logic.client.held = False
     detect(panel, add_scan(slicer))
     assert len(rows(panel)) == 5
+
+
+def test_cancel_while_surfaces_are_made_takes_all_back_and_the_next_run_is_whole(
+    panel: Any, scan: Any, slicer: Any
+) -> None:
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    panel.panels["detect"].ui.detectButton.click()
+    wait(lambda: segments_in(slicer) == 5)
+    assert panel.logic.busy  # segments are there, their surfaces not yet
+    panel.panels["detect"].ui.cancelButton.click()
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    panel.panels["detect"].ui.detectButton.click()
+    wait(lambda: not panel.logic.busy)
+    assert len(rows(panel)) == 5
+
+
+def test_the_event_loop_turns_between_the_surfaces_of_a_run(panel: Any, scan: Any, slicer: Any) -> None:
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    panel.panels["detect"].ui.detectButton.click()
+    wait(lambda: segments_in(slicer) == 5)
+    made = []
+    while panel.logic.busy:
+        panel.tick()
+        made.append(surfaces_in(slicer))
+    assert {1, 2, 3, 4, 5} <= set(made)
+
+
+def segments_in(slicer: Any) -> int:
+    """Segments in the scene."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return sum(node.GetSegmentation().GetNumberOfSegments() for node in nodes)
+
+
+def surfaces_in(slicer: Any) -> int:
+    """Segments with a surface."""
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    segments = map(node.GetSegmentation().GetNthSegment, range(node.GetSegmentation().GetNumberOfSegments()))
+    surfaces = [segment.GetRepresentation("Closed surface") for segment in segments]
+    return sum(surface is not None and surface.GetNumberOfPoints() > 0 for surface in surfaces)
+
+
+@pytest.mark.parametrize("clear", [True, False], ids=["in place of this one", "beside it"])
+def test_loading_a_scene_in_the_middle_of_a_run_ends_the_run_and_takes_the_scene_up(
+    opened: Any, slicer: Any, tmp_path: Any, clear: bool
+) -> None:
+    opened.panels["findings"].ui.findingsTable.selectRow(2)
+    opened.panels["findings"].ui.rejectButton.click()
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    slicer.mrmlScene.Clear(0)
+    opened.logic.client.held = True
+    opened.panels["scan"].ui.inputSelector.setCurrentNode(add_scan(slicer, name="other"))
+    opened.panels["detect"].ui.detectButton.click()
+    wait(lambda: len(opened.logic.client.requests) == 2)
+    slicer.util.loadScene(path, {"clear": clear})
+    wait(lambda: opened.logic.case is not None and not opened.logic.busy)
+    assert opened.parameters.inputVolume.GetName() == "small"
+    assert [row[6] for row in rows(opened)] == ["", "", "✗", "", ""]
+    assert segments_in(slicer) == 5
+    opened.logic.client.held = False
+    assert opened.logic.client.poll() in ([{"type": "cancelled"}], [])
+
+
+def test_another_volume_can_be_chosen_when_the_run_has_ended(panel: Any, scan: Any, slicer: Any) -> None:
+    panel.logic.client.held = True
+    selector = panel.panels["scan"].ui.inputSelector
+    selector.setCurrentNode(scan)
+    panel.panels["detect"].ui.detectButton.click()
+    wait(lambda: bool(panel.logic.client.requests))
+    assert not selector.enabled
+    assert "cancel it first" in selector.toolTip
+    panel.logic.client.held = False
+    wait(lambda: not panel.logic.busy)
+    assert selector.enabled
+    assert "cancel" not in selector.toolTip
+
+
+def test_a_script_that_changes_the_volume_in_the_middle_of_a_run_ends_it(
+    panel: Any, scan: Any, slicer: Any
+) -> None:
+    panel.logic.client.held = True
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    panel.panels["detect"].ui.detectButton.click()
+    wait(lambda: bool(panel.logic.client.requests))
+    panel.parameters.inputVolume = add_scan(slicer, name="other")
+    assert not panel.logic.busy
+    assert "Cancelled" in panel.panels["detect"].ui.messageLabel.text
+    assert result_nodes(slicer) == []
+    panel.logic.client.held = False
+    panel.panels["detect"].ui.detectButton.click()
+    wait(lambda: not panel.logic.busy)
+    assert panel.logic.case.nodes.scan.GetName() == "other"
+
+
+def test_a_new_scene_does_not_inherit_the_verdict_on_a_scan_of_the_same_id(
+    panel: Any, scan: Any, slicer: Any
+) -> None:
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    panel.panels["scan"].ui.checkButton.click()
+    wait(lambda: not panel.logic.busy)
+    before = scan.GetID()
+    slicer.mrmlScene.Clear(0)
+    other = add_scan(slicer, name="other")
+    assert other.GetID() == before
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(other)
+    assert panel.panels["scan"].ui.fitLabel.text.startswith("not checked yet")
+
+
+def test_a_refused_scan_is_red_with_the_reason(panel: Any, scan: Any) -> None:
+    reason = "small: FLAIR scans are not what this model knows"
+    panel.logic.client.instead = {"type": "error", "message": reason, "details": "", "refused": True}
+    detect(panel, scan)
+    assert panel.panels["scan"].ui.fitLabel.text.startswith("does not fit")
+    assert reason in panel.panels["scan"].ui.fitLabel.text
+    assert "#D55E00" in panel.panels["scan"].ui.fitDot.styleSheet
 
 
 def test_closing_the_scene_with_an_open_case_empties_the_panel(opened: Any, slicer: Any) -> None:
@@ -455,7 +728,7 @@ def test_a_saved_scene_goes_on_where_it_was_left(opened: Any, slicer: Any, tmp_p
     wait(lambda: len(rows(opened)) == 4)
     ui.weakSlider.value = 1.4
     opened.panels["findings"]._settle()
-    ui.noteEdit.text = "cyst"
+    ui.noteEdit.text = "Zyste – 囊肿; <&>:"
     ui.noteEdit.editingFinished.emit()
     shown = rows(opened)
     path = str(tmp_path / "scene.mrb")
@@ -467,7 +740,31 @@ def test_a_saved_scene_goes_on_where_it_was_left(opened: Any, slicer: Any, tmp_p
     assert rows(opened) == shown
     assert opened.parameters.inputVolume.GetName() == "small"
     assert ui.weakSlider.value == 1.4
-    assert opened.logic.case.notes == {2: "cyst"}
+    assert opened.logic.case.notes == {2: "Zyste – 囊肿; <&>:"}
+
+
+def test_coming_back_to_the_module_adds_no_observer_to_its_parameters(panel: Any) -> None:
+    before = panel.parameters
+    for _ in range(3):
+        panel.exit()
+        panel.enter()
+    assert panel.parameters is before
+
+
+def test_each_scan_of_a_scene_keeps_its_own_decisions(opened: Any, slicer: Any, tmp_path: Any) -> None:
+    first = opened.parameters.inputVolume
+    opened.panels["findings"].ui.findingsTable.selectRow(1)
+    opened.panels["findings"].ui.rejectButton.click()
+    second = add_scan(slicer, name="second")
+    detect(opened, second)
+    opened.panels["findings"].ui.findingsTable.selectRow(3)
+    opened.panels["findings"].ui.keepButton.click()
+    selector = opened.panels["scan"].ui.inputSelector
+    for scan, verdicts in ((first, {2: "reject"}), (second, {4: "keep"}), (first, {2: "reject"})):
+        selector.setCurrentNode(scan)
+        wait(lambda: opened.logic.case is not None and not opened.logic.busy)
+        assert opened.logic.case.nodes.scan is scan
+        assert opened.logic.case.verdicts == verdicts
 
 
 def test_brain_where_the_score_is_nought_is_still_brain_after_a_saved_scene(

@@ -63,6 +63,29 @@ def test_findings_are_outlines_until_one_asks_for_more(views: dict[str, Any], op
     assert 20 < outline < filled
 
 
+def test_uncertain_findings_are_hatched_where_a_map_is_shown_and_a_label_map_of_the_readers_stays(
+    views: dict[str, Any], opened: Any, slicer: Any
+) -> None:
+    findings, case = opened.panels["findings"], opened.logic.case
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "mine")
+    views["AnomalyCoronal"].composite.SetLabelVolumeID(own.GetID())
+    before = {name: views[name].picture().astype(int) for name in ("AnomalyScan", "AnomalyScore")}
+    findings.ui.uncertaintySlider.value = 0.5
+    findings._settle()
+    opened.refresh()
+    changed = {
+        name: int((np.abs(views[name].picture() - picture).max(axis=2) > 30)[:, :330].sum())
+        for name, picture in before.items()
+    }
+    assert changed["AnomalyScan"] == 0
+    assert 100 < changed["AnomalyScore"] < 0.8 * 48 * (400 / 128) ** 2 * 4  # stripes, in the finding alone
+    assert views["AnomalyCoronal"].composite.GetLabelVolumeID() == own.GetID()
+    opened.close_case()
+    assert views["AnomalyScore"].composite.GetLabelVolumeID() is None
+    assert views["AnomalyCoronal"].composite.GetLabelVolumeID() == own.GetID()
+    assert case.nodes.uncertain.GetScene() is None
+
+
 def test_the_score_view_has_a_legend_in_z(views: dict[str, Any], opened: Any, slicer: Any) -> None:
     legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(opened.logic.case.nodes.score)
     assert legend.GetTitleText() == "score, z"

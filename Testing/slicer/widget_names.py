@@ -22,6 +22,7 @@ PROPERTIES = {
     "QComboBox": WIDGET | {"currentIndex", "currentText", "count"},
     "QLineEdit": WIDGET | {"text", "placeholderText"},
     "QProgressBar": WIDGET | {"minimum", "maximum", "value", "format"},
+    "QAction": {"text", "shortcut", "enabled"},
     "QSlider": WIDGET | {"minimum", "maximum", "value", "orientation"},
     "QTableWidget": ITEM_VIEW | {"rowCount", "columnCount"},
     "ctkCollapsibleButton": BUTTON | {"collapsed", "collapsedHeight"},

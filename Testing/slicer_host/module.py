@@ -13,6 +13,8 @@ import slicer
 
 from Testing.slicer_host.boot import Module
 
+_KEPT: list[Any] = []
+
 
 def load_module(path: Path) -> Any:
     """The module of a file, imported under its own name, its folder on sys.path."""
@@ -33,6 +35,9 @@ def open_widget(module: Any, name: str) -> Any:
     widget.setup()
     widget.enter()
     parent.show()
+    # Slicer's own parameterNodeWrapper is collected together with its observers: when that happens while the
+    # node tells of a change, the process dies. In the desktop a module's widget lives as long as Slicer.
+    _KEPT.append(widget.parameters)
     return widget
 
 

@@ -95,6 +95,8 @@ class _QtModule(types.ModuleType):
         raise AttributeError(f"qt.{name}")
 
 
+# Slicer's own parameterNodeWrapper imports its tree view from here.
+HIERARCHY = "qSlicerSubjectHierarchyModuleWidgetsPythonQt"
 # Made by Qt itself, or never touched by name.
 NOT_WRAPPED = ("QApplication", "QCoreApplication", "QSettings", "QObject")
 
@@ -155,6 +157,7 @@ def install() -> QtWidgets.QApplication:
     app = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["AnomalyDetect"])
     if "qt" not in sys.modules:
         sys.modules["qt"], sys.modules["ctk"] = _QtModule("qt"), _WidgetModule("ctk")
+        sys.modules[HIERARCHY] = _WidgetModule(HIERARCHY)
     for name in STAND_INS:
         if name.startswith("qMRML"):
             setattr(slicer, name, python_qt_class(name))

@@ -189,6 +189,17 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
         self.setCurrentIndex(self._ids.index(wanted) if wanted in self._ids else (0 if self._none else -1))
 
 
+class qMRMLSubjectHierarchyTreeView(QtWidgets.QTreeView):
+    """Named by Slicer's own connectors, and used by no panel."""
+
+
 STAND_INS = {
-    cls.__name__: cls for cls in (qMRMLWidget, ctkCollapsibleButton, ctkSliderWidget, qMRMLNodeComboBox)
+    cls.__name__: cls
+    for cls in (
+        qMRMLWidget,
+        ctkCollapsibleButton,
+        ctkSliderWidget,
+        qMRMLNodeComboBox,
+        qMRMLSubjectHierarchyTreeView,
+    )
 }

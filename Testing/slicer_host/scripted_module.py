@@ -148,7 +148,7 @@ def _default(hint: Any) -> Any:
 def _is_in(node: Any, name: str, hint: Any) -> bool:
     if _is_node(_plain(hint)[0]):
         return node.GetNodeReferenceID(name) is not None
-    return node.GetParameter(name) != ""
+    return bool(node.HasParameter(name))
 
 
 def _attribute(name: str, hint: Any, default: Any) -> property:
@@ -158,10 +158,10 @@ def _attribute(name: str, hint: Any, default: Any) -> property:
         node = self.parameterNode
         if _is_node(kind):
             return node.GetNodeReference(name)
+        if not node.HasParameter(name):  # a closed scene empties the node, and its wrapper goes on
+            node.SetParameter(name, str(default))
         text = node.GetParameter(name)
-        if kind is bool:
-            return text == "True"
-        return kind(text) if text or kind is str else default
+        return text == "True" if kind is bool else kind(text)
 
     def write(self: Any, value: Any) -> None:
         node = self.parameterNode

@@ -85,6 +85,14 @@ class _View:
         """Draw what has changed."""
         self.window.Render()
 
+    def caption(self, text: str) -> None:
+        """Words in the upper left corner."""
+        actor = vtk.vtkTextActor()
+        actor.SetInput(text)
+        actor.GetTextProperty().SetFontSize(18)
+        actor.SetPosition(10, self.size[1] - 28)
+        self.renderer.AddViewProp(actor)
+
     def picture(self) -> NDArray[np.uint8]:
         """What the view shows: (rows, columns, RGB), the first row on top."""
         self.render()

@@ -86,6 +86,21 @@ def test_a_detection_tells_its_stages_and_ends_with_the_files(answered: list[dic
     assert 0.05 < brain.mean() < 0.6
 
 
+def test_what_the_viewer_needs_beside_the_results_is_there_or_not_with_them(
+    scan: Path, tmp_path: Path, detection: pipeline.Detection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    monkeypatch.setattr(pipeline, "load_head_network", lambda: "network")
+    own = Worker(lambda _: None, threading.Event())
+    folder, seen = tmp_path / "case", []
+    for maps in (detection.maps, replace(detection.maps, region=None)):
+        monkeypatch.setattr(pipeline, "detect", lambda *_, maps=maps, **__: replace(detection, maps=maps))
+        own.answer({"type": "detect", "input": str(scan), "out": str(tmp_path), "case": "case"})
+        seen.append({path.name for path in folder.iterdir()} - set(RESULT_FILES))
+    assert seen == [{"brain.nii.gz", "regions.nii.gz"}, {"brain.nii.gz"}]
+
+
 def test_networks_and_models_are_loaded_once_for_many_cases(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +116,7 @@ def test_networks_and_models_are_loaded_once_for_many_cases(
     )
     monkeypatch.setattr(pipeline, "detect", detect)
     written = SimpleNamespace(to_dict=dict)
-    monkeypatch.setattr("AnomalyDetectLib.report.write_case.write_case", lambda *_: written)
+    monkeypatch.setattr("AnomalyDetectLib.report.write_case.write_case", lambda *_, **__: written)
     sent: list[dict] = []
     own = Worker(sent.append, threading.Event())
     for model in ("atlas-z", "atlas-z", "intensity", "atlas-z"):
@@ -137,6 +152,15 @@ def test_a_contrast_that_no_model_knows_is_a_refusal_with_the_reason(
     (fit,) = ask(client, {"type": "check", "input": str(scan), "modality": "CT"})
     assert fit["verdict"] == "refuse"
     assert any("CT" in reason for reason in fit["reasons"])
+
+
+def test_a_scan_that_does_not_fit_is_told_apart_from_an_error(
+    client: WorkerClient, scan: Path, tmp_path: Path
+) -> None:
+    request = {"type": "detect", "input": str(scan), "out": str(tmp_path / "out"), "modality": "CT"}
+    (answer,) = ask(client, request | {"model": "atlas-z"})[-1:]
+    assert (answer["type"], answer["refused"]) == ("error", True)
+    assert "CT" in answer["message"]
 
 
 def test_the_devices_are_listed_and_the_cpu_is_the_last(client: WorkerClient) -> None:
