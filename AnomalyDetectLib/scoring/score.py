@@ -117,7 +117,7 @@ def score(volume: Volume, prepared: Prepared, rebuild: Rebuild, scorer: Scorer) 
 
 
 def _uncertainty(prepared: Prepared, rebuild: Rebuild, scorer: Scorer) -> FloatArray:
-    """SD of the rebuild (X,Y,Z) in units of how far healthy voxels stray: from the painted anatomy, else of the
+    """SD of the rebuild (X,Y,Z) in units of how far healthy voxels stray from painted anatomy, else of the
     healthy residual's SD; 0 where the model gives no variance.
     """
     if rebuild.variance is None:

@@ -77,7 +77,7 @@ def _on_working_grid(array: NDArray[np.uint16], grid: Grid, affine: Affine) -> d
     small = codes.reshape(array.shape).astype(np.uint8)
     return {
         "shares": np.round(shares * WHOLE).astype(np.uint8),
-        "codes": template.labels_to_template(small, Grid(small.shape, grid.affine), affine),
+        "codes": template.labels_to_template(small, Grid((i, j, k), grid.affine), affine),
         "brain": carried(label_map_mask(tissue)) > 0.5,
     }
 
