@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from AnomalyDetectLib.errors import Cancelled, ScanRefused
-from AnomalyDetectLib.pipeline import STAGES, Detection, Detector, detect
+from AnomalyDetectLib.models import zoo
+from AnomalyDetectLib.pipeline import STAGES, Detection, Detector, detect, load_detector
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.volume import Volume
@@ -75,8 +78,19 @@ def test_a_scan_given_as_another_contrast_is_refused_by_a_t1_model(
     patient: Volume, head_network: HeadNetwork, detector: Detector
 ) -> None:
     flair = Volume(patient.array, patient.affine, modality="FLAIR", name="patient")
+    only_t1 = replace(detector, card=replace(detector.card, contrasts=("T1",)))
     with pytest.raises(ScanRefused, match="FLAIR"):
-        detect(flair, head_network, lambda contrast: detector)
+        detect(flair, head_network, lambda contrast: only_t1)
+
+
+@pytest.mark.parametrize("contrast", ["T1", "T2", "FLAIR", "PD"])
+def test_every_contrast_has_a_calibrated_model(contrast: str) -> None:
+    for card in zoo.cards():
+        if contrast in card.contrasts:
+            ready = load_detector(card, contrast=contrast)
+            assert ready.false_alarms is not None
+            assert ready.scorer.healthy_image_scores
+    assert contrast in zoo.choose("auto", contrast).contrasts
 
 
 def test_the_number_of_threads_changes_the_score_by_less_than_a_ten_thousandth(

@@ -40,7 +40,9 @@ def paint(image: Tensor, tissue: Tensor, anomaly: Tensor, brain: Tensor) -> Pain
     expected, sd = image, torch.ones_like(image)
     for turn in range(ROUNDS):
         if turn:
-            trusted = trusted * ((image - expected).abs() < OUTLIER * sd)
+            # A smooth weight: a hard limit would enlarge what another number of threads changes in the last
+            # digits.
+            trusted = trusted / (1 + ((image - expected) / (OUTLIER * sd)) ** 4)
         mean, variance = _local_colours(image, tissue**2 * trusted)
         expected = (tissue * mean).sum(0)
         sd = (tissue * (variance + (mean - expected) ** 2)).sum(0).sqrt().clamp(min=LEAST_SD)

@@ -44,10 +44,10 @@ class HealthyStatistics:
         return np.asarray(z / factor, dtype=np.float32)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """fp32 tensors at half resolution under `name`, for a safetensors file; fp16 would lose small SDs."""
+        """bfloat16 tensors at half resolution under `name`, for a file; float16 would lose small SDs."""
         shrunk = torch.from_numpy(np.stack([self.mean, self.sd]))[None]
         small = functional.avg_pool3d(shrunk, SHRINK)[0]
-        return {f"{name}.maps": small.contiguous(), f"{name}.bulk": torch.tensor([self.bulk])}
+        return {f"{name}.maps": small.contiguous().bfloat16(), f"{name}.bulk": torch.tensor([self.bulk])}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], name: str) -> HealthyStatistics:

@@ -104,3 +104,19 @@ def test_what_the_network_expects_to_be_a_lesion_adds_to_the_residual_with_its_s
     assert np.allclose(fuse({"residual": residual, "anomaly": anomaly}), [4, -4, 2])
     assert np.allclose(fuse({"residual": residual}), residual)
     assert np.allclose(fuse({"anomaly": anomaly}), [4, 4, 0])
+
+
+def test_a_small_and_a_large_lesion_both_keep_the_tissue_evidence_that_sees_them_better() -> None:
+    small, large, dark = 0, 1, 2
+    tissue = {
+        "tissue-fine": np.array([5.0, 1.0, -5.0], np.float32),
+        "tissue": np.array([1.0, 4.0, -1.0], np.float32),
+        "tissue-wide": np.array([0.0, 5.0, -0.5], np.float32),
+    }
+    fused = fuse({"residual": np.zeros(3, np.float32), **tissue})
+    assert fused[small] == 5
+    assert fused[large] > 4
+    assert fused[dark] == -5
+    warned = fuse({"anomaly": np.full(3, 4.0, np.float32), **tissue})
+    assert (np.sign(warned) == np.sign(fused)).all()
+    assert (np.abs(warned) > np.abs(fused)).all()
