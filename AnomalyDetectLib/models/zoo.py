@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from AnomalyDetectLib.errors import ModelError
-from AnomalyDetectLib.models import atlas_z, intensity, restoration
+from AnomalyDetectLib.models import atlas_z, intensity, restoration, slices
 from AnomalyDetectLib.models.card import CARD, ModelCard, read_card
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
@@ -74,6 +74,8 @@ def load(card: ModelCard) -> NormativeModel:
     """The model of a card, its weights verified. Raises `ModelError` for a family that this version doesn't
     know.
     """
+    if card.family in slices.FAMILIES:
+        return slices.SliceModel(card)
     if card.family not in _FAMILIES:
         raise ModelError(
             f"{card.name}: family {card.family!r} is unknown to this version; update anomalydetect"

@@ -17,6 +17,7 @@ from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.training.brain_extraction import BrainExtractionTask
 from AnomalyDetectLib.training.loop import LoopSettings, Task, train
 from AnomalyDetectLib.training.restoration import RestorationTask
+from AnomalyDetectLib.training.slices import slice_task
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,6 +27,7 @@ else:
 _TASKS: dict[str, Callable[..., Any]] = {
     "brain-extraction": BrainExtractionTask,
     "restoration": RestorationTask,
+    "slices": slice_task,
 }
 
 
