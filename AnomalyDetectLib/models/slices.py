@@ -44,6 +44,10 @@ FAMILIES = {
     "cutpaste-embedding": ("cutpaste_embedding", "CutPasteEmbedding"),
     "patch-memory": ("patch_memory", "PatchMemory"),
     "mae-contrastive": ("mae_contrastive", "MaskedContrastive"),
+    "diffusion": ("diffusion", "Diffusion"),
+    "ganomaly": ("ganomaly", "Ganomaly"),
+    "f-anogan": ("f_anogan", "FastAnoGan"),
+    "style-inversion": ("style_inversion", "StyleInversion"),
 }
 
 

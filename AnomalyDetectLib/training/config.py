@@ -36,6 +36,7 @@ class TrainingConfig:
     """task: what is trained. name: of the model folder and of the run. loop: how long and how.
 
     options: of the task. start: weights to begin with instead of random ones, relative to the folder of runs.
+    summary: one sentence for the model's card.
     """
 
     task: str
@@ -43,6 +44,7 @@ class TrainingConfig:
     loop: LoopSettings
     options: dict[str, Any]
     start: str | None = None
+    summary: str = ""
 
 
 def read_config(path: Path) -> TrainingConfig:
@@ -62,7 +64,8 @@ def read_config(path: Path) -> TrainingConfig:
             f"{path}: task {raw.get('task')!r} is unknown; there are {', '.join(_TASKS)}"
         )
     loop = LoopSettings(**raw.get("loop", {}))
-    return TrainingConfig(raw["task"], raw["name"], loop, raw.get("options", {}), raw.get("start"))
+    own = raw.get("options", {}), raw.get("start"), raw.get("summary", "")
+    return TrainingConfig(raw["task"], raw["name"], loop, *own)
 
 
 def train_from(

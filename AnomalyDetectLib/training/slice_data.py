@@ -5,11 +5,9 @@ without haemorrhage.
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +18,11 @@ from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.models.slices import BRIGHTEST, Batch, age_code, brain_slices, heights, to_slices
 from AnomalyDetectLib.pipeline import load_head_network
-from AnomalyDetectLib.prepare.prepare import prepare
+from AnomalyDetectLib.prepare.prepared import Prepared
+from AnomalyDetectLib.training.calibration import prepared_cases
 from AnomalyDetectLib.training.ct_heads import ct_patients, prepare_ct
 from AnomalyDetectLib.training.restoration import load_healthy_scans
-from AnomalyDetectLib.volume import BoolArray
+from AnomalyDetectLib.volume import BoolArray, FloatArray
 
 LEAST_BRAIN = 500  # voxels in a slice: 20 cm² at 2 mm
 LESION_MARGIN_SLICES = 4  # of 2 mm: a thick slice and its neighbour
@@ -89,38 +88,31 @@ def flair_patients(data: Path, split: str) -> list[Path]:
 def flair_scans(data: Path, cache: Path, split: str) -> Iterator[SliceScan]:
     """FLAIR of glioma patients, prepared as the product does: slices away from the drawn lesion."""
     for folder in flair_patients(data, split):
-        stored = prepared_flair(folder, cache)
-        ill = np.flatnonzero(
-            ndimage.binary_dilation(stored["lesion"].any((0, 1)), iterations=LESION_MARGIN_SLICES)
-        )
-        usable = set(brain_slices(stored["brain"], LEAST_BRAIN)) - {int(k) for k in ill}
-        yield SliceScan(
-            folder.name,
-            torch.from_numpy(stored["image"]),
-            torch.from_numpy(stored["brain"]),
-            tuple(sorted(usable)),
-        )
+        yield prepared_flair_case(folder, cache)[1]
 
 
-def prepared_flair(folder: Path, cache: Path) -> dict[str, Any]:
-    """image fp16, brain and lesion (X,Y,Z) of one glioma patient on the working grid, once into `cache`."""
-    weights = load_head_network().state_dict().values()
-    digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights)).hexdigest()[:12]
-    file = cache / f"flair-{digest}" / f"{folder.name}.npz"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        prepared = prepare(read_volume(folder / "flair.nii.gz", modality="FLAIR"), load_head_network())
-        lesion = read_volume(folder / "mask.nii.gz").array
-        part = file.with_suffix(".part.npz")
-        np.savez_compressed(
-            part,
-            image=prepared.tensor[0, 0].numpy().astype(np.float16),
-            brain=prepared.brain,
-            lesion=prepared.to_input.to_working(lesion) > 0.25,  # a lesion's rim isn't healthy either
-        )
-        part.replace(file)
-    with np.load(file) as stored:
-        return {name: stored[name] for name in ("image", "brain", "lesion")}
+def prepared_flair_case(folder: Path, cache: Path) -> tuple[Prepared, SliceScan]:
+    """One glioma patient on the working grid, and the slices that are away from the lesion.
+
+    The preparation is kept in `cache`, keyed by the head network's weights.
+    """
+    network = load_head_network()
+    # The set's files share their names, and the cache goes by names: a folder for each patient.
+    volume = next(iter(prepared_cases([folder / "flair.nii.gz"], network, cache / "flair" / folder.name)))
+    prepared = volume.prepared
+    lesion = lesion_on_working_grid(prepared, read_volume(folder / "mask.nii.gz").array)
+    ill = ndimage.binary_dilation(lesion.any((0, 1)), iterations=LESION_MARGIN_SLICES)
+    usable = set(brain_slices(prepared.brain, LEAST_BRAIN)) - {int(k) for k in np.flatnonzero(ill)}
+    image, brain = prepared.tensor[0, 0].half(), torch.from_numpy(prepared.brain)
+    return prepared, SliceScan(folder.name, image, brain, tuple(sorted(usable)))
+
+
+def lesion_on_working_grid(prepared: Prepared, mask: FloatArray, share: float = 0.25) -> BoolArray:
+    """A mask of the scan's grid (i,j,k) on the working grid (X,Y,Z): voxels with at least `share` of it.
+
+    A low share for training, since a lesion's rim isn't healthy either; a half for measuring.
+    """
+    return np.asarray(prepared.to_input.to_working((mask > 0).astype(np.float32)) >= share)
 
 
 def ct_scans(data: Path, cache: Path, split: str) -> Iterator[SliceScan]:

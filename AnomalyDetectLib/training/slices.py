@@ -71,8 +71,10 @@ class SliceTask:
         torch.manual_seed(VALIDATION_SEED)
         device = next(iter(self.network.state_dict().values())).device
         losses = []
-        for batch in self.held_out:
-            losses.append(self.network.loss({k: v.to(device) for k, v in batch.items()})[0].item())
+        # Some families follow gradients even here; inference mode would forbid it.
+        with torch.inference_mode(False), torch.no_grad():
+            for batch in self.held_out:
+                losses.append(self.network.loss({k: v.to(device) for k, v in batch.items()})[0].item())
         return {"loss": float(np.mean(losses))}
 
     def fit(self) -> None:

@@ -30,7 +30,7 @@ from AnomalyDetectLib.volume import Grid
 CONFIGS = {path.stem: path for path in sorted((Path(__file__).parents[2] / "configs" / "zoo").glob("*.toml"))}
 SEGMENTERS = [n for n, p in CONFIGS.items() if read_config(p).options["family"] == "anomaly-segmenter"]
 SIZE, SHAPE = 32, (24, 28, 4)
-SMALL = {"size": SIZE, "features": (8, 16), "latent": 16}
+SMALL = {"size": SIZE, "features": (8, 16), "latent": 16, "widest": 16}
 STEPS = 25
 
 
@@ -94,6 +94,7 @@ def trained(name: str) -> tuple[SliceTask, float, float]:
     corrupt = CORRUPTIONS[config.options.get("corruption", "nothing")]
     task = SliceTask(family_of(config), corrupt, scans, scans)
     task.held_out = task.held_out[:1]
+    task.network.eval()
     before = after = 0.0
     if config.loop.steps:
         before = task.validate()["loss"]
