@@ -7,6 +7,7 @@ the other's weights: a player that is only asked is asked through `as_it_is`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +29,14 @@ class Discriminator(nn.Module):
         return features, self.head(features.mean((2, 3)))[:, 0]
 
 
-def as_it_is(module: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...] | Tensor:
+def as_it_is(module: nn.Module, *inputs: Tensor) -> Any:
     """The module's answer; gradients go through to the inputs and not into its weights."""
     weights = {name: weight.detach() for name, weight in module.named_parameters()}
-    found: tuple[Tensor, ...] | Tensor = torch.func.functional_call(module, weights, inputs)
-    return found
+    return torch.func.functional_call(module, weights, inputs)
 
 
 def slope(logit: Tensor, image: Tensor) -> Tensor:
     """Norm (B,) of the gradient of a logit with respect to the image, itself differentiable."""
     (found,) = torch.autograd.grad(logit.sum(), image, create_graph=True)
-    return found.flatten(1).norm(dim=1)
+    norm: Tensor = torch.linalg.vector_norm(found.flatten(1), dim=1)
+    return norm

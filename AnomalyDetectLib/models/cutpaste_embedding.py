@@ -52,3 +52,8 @@ class CutPasteEmbedding(SliceFamily):
         flat = patches.flatten(0, 2)
         distance = self.density.distance(flat, torch.zeros(len(flat), dtype=torch.long, device=flat.device))
         return SliceMaps(anomaly=as_probability(spread_out(distance.view(patches.shape[:3]), self.size)))
+
+    def embedding(self, batch: Batch) -> Tensor:
+        """One vector for each slice (B,features[-1])."""
+        features: Tensor = self.encoder(batch["image"])
+        return features.mean((2, 3))

@@ -35,8 +35,11 @@ class GaussianDensity(nn.Module):
         """Mahalanobis distance (N,) of features (N,C), each to the Gaussian of its place (N,)."""
         centred = features - self.mean[place]
         if len(self.mean) == 1:
-            return (centred @ self.whitening[0].T).norm(dim=1)
-        return torch.einsum("ncd,nd->nc", self.whitening[place], centred).norm(dim=1)
+            white = centred @ self.whitening[0].T
+        else:
+            white = torch.einsum("ncd,nd->nc", self.whitening[place], centred)
+        distance: Tensor = torch.linalg.vector_norm(white, dim=1)
+        return distance
 
 
 def gaussian(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

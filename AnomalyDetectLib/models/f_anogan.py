@@ -33,9 +33,7 @@ class FastAnoGan(SliceFamily):
 
     def _found(self, batch: Batch, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The generator's slice at the found place, squared error, squared distance of features (B,h,w)."""
-        healthy = as_it_is(self.generator, self.locate(image))
-        assert isinstance(healthy, Tensor)
-        healthy = healthy * batch["brain"]
+        healthy: Tensor = as_it_is(self.generator, self.locate(image)) * batch["brain"]
         real, _ = as_it_is(self.critic, image)
         fake, _ = as_it_is(self.critic, healthy)
         return healthy, (image - healthy).square(), (real.detach() - fake).square().mean(1)

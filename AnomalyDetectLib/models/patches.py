@@ -14,7 +14,7 @@ COVER = 0.5  # of a patch's pixels: with less brain it is background
 def patch_features(encoder: Encoder, image: Tensor) -> Tensor:
     """Features of all levels but the coarsest, brought to the size of the coarsest among them: (B,h,w,C)."""
     levels = encoder.pyramid(image)[:-1]
-    size = levels[-1].shape[2:]
+    size = (levels[-1].shape[2], levels[-1].shape[3])
     # Neighbours are averaged, as PatchCore does, so that a patch sees beyond its edges.
     near = [functional.avg_pool2d(level, 3, 1, 1) for level in levels]
     return torch.cat([functional.adaptive_avg_pool2d(one, size) for one in near], 1).movedim(1, -1)
@@ -22,7 +22,8 @@ def patch_features(encoder: Encoder, image: Tensor) -> Tensor:
 
 def covered(brain: Tensor, patches: Tensor) -> Tensor:
     """Which of (B,h,w) patches show brain."""
-    return functional.adaptive_avg_pool2d(brain, patches.shape[1:3])[:, 0] >= COVER
+    size = (patches.shape[1], patches.shape[2])
+    return functional.adaptive_avg_pool2d(brain, size)[:, 0] >= COVER
 
 
 def spread_out(values: Tensor, size: int) -> Tensor:

@@ -36,7 +36,7 @@ def simplex_noise(like: Tensor) -> Tensor:
 
 def _single(x: Tensor, y: Tensor, table: Tensor) -> Tensor:
     """One octave at the points (x, y): the sum over the corners of each point's triangle."""
-    x, y = torch.broadcast_tensors(x, y)
+    x, y = x + torch.zeros_like(y), y + torch.zeros_like(x)
     skewed = (x + y) * SKEW
     i, j = torch.floor(x + skewed), torch.floor(y + skewed)
     back = (i + j) * UNSKEW

@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -84,6 +85,14 @@ class SliceFamily(nn.Module):
 
     def fit(self, healthy: list[Batch]) -> None:
         """Fit what isn't learned by gradient, such as a density, to healthy slices; most have none."""
+
+
+@runtime_checkable
+class Embedding(Protocol):
+    """A family that has one vector for each slice."""
+
+    def embedding(self, batch: Batch) -> Tensor:
+        """(B,features)."""
 
 
 def family_class(name: str) -> type[SliceFamily]:
@@ -193,6 +202,18 @@ def examine_scan(family: SliceFamily, prepared: Prepared, device: str = "cpu") -
         variance=volume(variance),
         anomaly=volume(torch.stack(anomaly).mean(0)) if anomaly else None,
     )
+
+
+def embed_scan(family: SliceFamily, prepared: Prepared) -> NDArray[np.float64]:
+    """One vector for each axial slice (Z,features) of a family that has such."""
+    assert isinstance(family, Embedding)
+    slices = slices_of(prepared, family.size)
+    with torch.no_grad():
+        parts = [
+            family.embedding({name: value[chunk] for name, value in slices.items()})
+            for chunk in torch.split(torch.arange(len(slices["image"])), CHUNK)
+        ]
+    return np.asarray(torch.cat(parts).double().numpy())
 
 
 def _viewed(family: SliceFamily, slices: Batch, filled: Tensor, number: int, device: str) -> SliceMaps:

@@ -27,7 +27,7 @@ class UncertainAutoEncoder(SliceFamily):
         self.network = DenseAutoEncoder(size, features, latent, outputs=2)
 
     def _healthy(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        healthy, log_variance = self.network.decode(self.network.encode(batch["image"])).split(1, 1)
+        healthy, log_variance = self.network.decode(self.network.encode(batch["image"])).chunk(2, 1)
         return healthy * batch["brain"], log_variance.clamp(*LOG_VARIANCE)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:

@@ -40,7 +40,7 @@ def mahalanobis(healthy: Embeddings) -> Callable[[Embeddings], Scores]:
 
 
 def kernel_density(healthy: Embeddings) -> Callable[[Embeddings], Scores]:
-    """Minus the logarithm of a Gaussian kernel density on the principal axes, bandwidth after Scott (1992)."""
+    """Minus the log of a Gaussian kernel density on the principal axes, bandwidth after Scott (1992)."""
     from sklearn.decomposition import PCA
     from sklearn.neighbors import KernelDensity
 

@@ -44,7 +44,9 @@ class HealthyCase:
     prepared: Prepared
 
 
-def prepared_cases(paths: Iterable[Path], network: HeadNetwork, cache: Path) -> Iterator[HealthyCase]:
+def prepared_cases(
+    paths: Iterable[Path], network: HeadNetwork, cache: Path, modality: str | None = None
+) -> Iterator[HealthyCase]:
     """Read and prepare scans one by one, as the product does; what was prepared before is read from `cache`.
 
     The cache is keyed by the head network's weights, so that a newly trained one starts afresh.
@@ -53,7 +55,7 @@ def prepared_cases(paths: Iterable[Path], network: HeadNetwork, cache: Path) -> 
     folder = cache / f"prepared-{digest[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
-        volume = read_volume(path)
+        volume = read_volume(path, modality)
         file = folder / f"{path.name.split('.')[0]}.npz"
         if not file.exists():
             _store(prepare(volume, network), file)

@@ -96,21 +96,20 @@ def prepared_flair_case(folder: Path, cache: Path) -> tuple[Prepared, SliceScan]
 
     The preparation is kept in `cache`, keyed by the head network's weights.
     """
-    network = load_head_network()
     # The set's files share their names, and the cache goes by names: a folder for each patient.
-    volume = next(iter(prepared_cases([folder / "flair.nii.gz"], network, cache / "flair" / folder.name)))
-    prepared = volume.prepared
-    lesion = lesion_on_working_grid(prepared, read_volume(folder / "mask.nii.gz").array)
+    own = cache / "flair" / folder.name
+    case = next(prepared_cases([folder / "flair.nii.gz"], load_head_network(), own, "FLAIR"))
+    prepared = case.prepared
+    lesion = on_working_grid(read_volume(folder / "mask.nii.gz").array, prepared, share=0.25)
     ill = ndimage.binary_dilation(lesion.any((0, 1)), iterations=LESION_MARGIN_SLICES)
     usable = set(brain_slices(prepared.brain, LEAST_BRAIN)) - {int(k) for k in np.flatnonzero(ill)}
     image, brain = prepared.tensor[0, 0].half(), torch.from_numpy(prepared.brain)
     return prepared, SliceScan(folder.name, image, brain, tuple(sorted(usable)))
 
 
-def lesion_on_working_grid(prepared: Prepared, mask: FloatArray, share: float = 0.25) -> BoolArray:
-    """A mask of the scan's grid (i,j,k) on the working grid (X,Y,Z): voxels with at least `share` of it.
-
-    A low share for training, since a lesion's rim isn't healthy either; a half for measuring.
+def on_working_grid(mask: FloatArray, prepared: Prepared, share: float = 0.5) -> BoolArray:
+    """A drawn mask of the scan's grid (i,j,k) on the working grid (X,Y,Z): voxels with at least `share` of
+    it. A low share where healthy slices are sought, since a lesion's rim isn't healthy either.
     """
     return np.asarray(prepared.to_input.to_working((mask > 0).astype(np.float32)) >= share)
 

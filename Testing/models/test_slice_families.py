@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from AnomalyDetectLib.models import zoo
+from AnomalyDetectLib.models.card import read_card, write_card
 from AnomalyDetectLib.models.slices import (
     SliceFamily,
     examine_scan,
@@ -22,6 +25,7 @@ from AnomalyDetectLib.models.slices import (
 )
 from AnomalyDetectLib.prepare.prepared import Observations, Prepared, ScanFit, WayBack
 from AnomalyDetectLib.training.config import TrainingConfig, read_config
+from AnomalyDetectLib.training.ship_slices import zoo_card
 from AnomalyDetectLib.training.slice_corruption import CORRUPTIONS
 from AnomalyDetectLib.training.slice_data import SliceScan
 from AnomalyDetectLib.training.slices import SliceTask
@@ -181,3 +185,24 @@ def test_slices_carry_age_and_height() -> None:
     condition = slices_of(old, SIZE)["condition"]
     assert condition[:, 0].tolist() == [2.0] * 4
     assert condition[:, 2].tolist() == pytest.approx([-1, -1 / 3, 1 / 3, 1])
+
+
+ONE_OF_EACH = {read_config(path).options["family"]: name for name, path in CONFIGS.items()}
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH.values())
+def test_a_family_comes_out_of_its_model_folder_as_it_went_in(name: str, tmp_path: Path) -> None:
+    task, *_ = trained(name)
+    config = read_config(CONFIGS[name])
+    taken = inspect.signature(type(task.network)).parameters
+    small = {k: v for k, v in SMALL.items() if k in taken}
+    config = replace(config, options=config.options | small)
+    save_file({k: v.half() for k, v in task.network.state_dict().items()}, tmp_path / "weights.safetensors")
+    write_card(zoo_card(config, tmp_path, 1, {}))
+    loaded = zoo.load(read_card(tmp_path)).rebuild(prepared(0.5))
+    own = examine_scan(task.network, prepared(0.5))
+    for field in ("healthy", "anomaly"):
+        one, two = getattr(loaded, field), getattr(own, field)
+        assert (one is None) == (two is None)
+        if one is not None:
+            assert np.abs(one - two).max() < 0.1
