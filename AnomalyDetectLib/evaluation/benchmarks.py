@@ -8,7 +8,7 @@ from rich.console import Console
 
 from AnomalyDetectLib.errors import AnomalyDetectError
 
-WITH_DATA = ("detection", "flagship", "preparation", "road")
+WITH_DATA = ("detection", "flagship", "preparation", "road", "zoo")
 
 
 def run_benchmark(
@@ -59,6 +59,10 @@ def run_benchmark(
         from AnomalyDetectLib.evaluation import road_benchmark
 
         road_benchmark.run(Path(str(data)), out, console)
+    elif name == "zoo":
+        from AnomalyDetectLib.evaluation import zoo_benchmark
+
+        zoo_benchmark.run(Path(str(data)), out, limit, console)
     else:
         raise AnomalyDetectError(
             f"benchmark {name!r} is unknown; there are {', '.join((*WITH_DATA, 'findings', 'panel'))}"

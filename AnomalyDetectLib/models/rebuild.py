@@ -13,7 +13,7 @@ class Rebuild:
     1).
 
     healthy: None for families that predict an anomaly map directly. variance: of the rebuild, working units
-    squared.
+    squared; of the anomaly's log-odds where there is no healthy version.
     anomaly: a directly predicted map, 0-1. features: (C,X,Y,Z) for feature-space scores. expected,
     expected_sd: the healthy anatomy in the scan's own colours, and how far healthy voxels stray from it,
     working units.

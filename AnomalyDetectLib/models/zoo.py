@@ -8,7 +8,7 @@ from typing import Protocol
 
 from AnomalyDetectLib.checksums import CARD
 from AnomalyDetectLib.errors import ModelError
-from AnomalyDetectLib.models import anatomy, atlas_z, intensity, restoration
+from AnomalyDetectLib.models import anatomy, atlas_z, intensity, restoration, slices
 from AnomalyDetectLib.models.card import ModelCard, read_card
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
@@ -76,6 +76,8 @@ def load(card: ModelCard) -> NormativeModel:
     """The model of a card, its weights verified. Raises `ModelError` for a family that this version doesn't
     know.
     """
+    if card.family in slices.FAMILIES:
+        return slices.SliceModel(card)
     if card.family not in _FAMILIES:
         raise ModelError(
             f"{card.name}: family {card.family!r} is unknown to this version; update anomalydetect"

@@ -14,7 +14,7 @@ from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.scoring import detail
-from AnomalyDetectLib.scoring.evidence import RESIDUAL, evidence, fuse, residual
+from AnomalyDetectLib.scoring.evidence import ANOMALY, RESIDUAL, evidence, fuse, residual
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.statistics import HealthyStatistics
 from AnomalyDetectLib.volume import FloatArray, Volume, resample_labels
@@ -119,8 +119,11 @@ def score(volume: Volume, prepared: Prepared, rebuild: Rebuild, scorer: Scorer) 
 def _uncertainty(prepared: Prepared, rebuild: Rebuild, scorer: Scorer) -> FloatArray:
     """SD of the rebuild (X,Y,Z) in units of how far healthy voxels stray from painted anatomy, else of the
     healthy residual's SD; 0 where the model gives no variance.
+
+    Of a model without a healthy version it is that of the anomaly's log-odds in units of theirs.
     """
     if rebuild.variance is None:
         return np.zeros(prepared.brain.shape, np.float32)
-    spread = rebuild.expected_sd if rebuild.expected_sd is not None else scorer.statistics[RESIDUAL].sd
+    healthy = scorer.statistics[RESIDUAL if RESIDUAL in scorer.statistics else ANOMALY]
+    spread = rebuild.expected_sd if rebuild.expected_sd is not None else healthy.sd
     return np.where(prepared.brain, np.sqrt(np.maximum(rebuild.variance, 0)) / spread, 0).astype(np.float32)

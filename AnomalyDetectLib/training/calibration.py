@@ -47,7 +47,7 @@ class HealthyCase:
 
 
 def prepared_cases(
-    scans: Iterable[Path | RepaintedHead], network: HeadNetwork, cache: Path
+    scans: Iterable[Path | RepaintedHead], network: HeadNetwork, cache: Path, modality: str | None = None
 ) -> Iterator[HealthyCase]:
     """Read and prepare scans one by one, as the product does; what was prepared before is read from `cache`.
 
@@ -57,7 +57,7 @@ def prepared_cases(
     folder = cache / f"prepared-{digest[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     for scan in scans:
-        volume = read_volume(scan) if isinstance(scan, Path) else scan.read()
+        volume = read_volume(scan, modality) if isinstance(scan, Path) else scan.read()
         file = folder / f"{scan.name.split('.')[0]}.npz"
         if not file.exists():
             _store(prepare(volume, network), file)

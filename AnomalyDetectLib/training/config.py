@@ -19,6 +19,7 @@ from AnomalyDetectLib.training.anatomy import AnatomyTask
 from AnomalyDetectLib.training.brain_extraction import BrainExtractionTask
 from AnomalyDetectLib.training.loop import LoopSettings, Task, train
 from AnomalyDetectLib.training.restoration import RestorationTask
+from AnomalyDetectLib.training.slices import slice_task
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,6 +30,7 @@ _TASKS: dict[str, Callable[..., Any]] = {
     "brain-extraction": BrainExtractionTask,
     "anatomy": AnatomyTask,
     "restoration": RestorationTask,
+    "slices": slice_task,
 }
 
 
@@ -37,6 +39,7 @@ class TrainingConfig:
     """task: what is trained. name: of the model folder and of the run. loop: how long and how.
 
     options: of the task. start: weights to begin with instead of random ones, relative to the folder of runs.
+    summary: one sentence for the model's card.
     """
 
     task: str
@@ -44,6 +47,7 @@ class TrainingConfig:
     loop: LoopSettings
     options: dict[str, Any]
     start: str | None = None
+    summary: str = ""
 
 
 def read_config(path: Path) -> TrainingConfig:
@@ -63,7 +67,8 @@ def read_config(path: Path) -> TrainingConfig:
             f"{path}: task {raw.get('task')!r} is unknown; there are {', '.join(_TASKS)}"
         )
     loop = LoopSettings(**raw.get("loop", {}))
-    return TrainingConfig(raw["task"], raw["name"], loop, raw.get("options", {}), raw.get("start"))
+    own = raw.get("options", {}), raw.get("start"), raw.get("summary", "")
+    return TrainingConfig(raw["task"], raw["name"], loop, *own)
 
 
 def train_from(

@@ -1,5 +1,5 @@
-"""The one training loop: seeded by step, checkpointed, resumable, with a moving average of the weights and a
-curve.
+"""The one training loop: seeded by step, checkpointed, resumable, with a moving average of the weights, a
+curve and early stopping.
 """
 
 from __future__ import annotations
@@ -10,23 +10,27 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
+
+BEST = "best.safetensors"
+SEED_STRIDE = 10_000_019  # above any number of steps, so that two seeds share no step's noise
 
 
 @dataclass(frozen=True)
 class LoopSettings:
     """steps: updates in all; batch: samples a step; validate_every, checkpoint_minutes: how often; threads:
-    CPU threads.
+    CPU threads. patience: validations without a lower loss after which training stops and the best weights
+    are taken; 0: never.
     """
 
     steps: int
@@ -40,6 +44,15 @@ class LoopSettings:
     seed: int = 0
     threads: int = 2
     device: str = "cpu"
+    patience: int = 0
+
+
+@dataclass
+class Patience:
+    """How long the validation loss hasn't fallen: the lowest one, and validations since."""
+
+    lowest: float = float("inf")
+    waited: int = 0
 
 
 class Task(Protocol):
@@ -57,6 +70,15 @@ class Task(Protocol):
         """Figures on held-out data; "loss" among them is what early stopping looks at."""
 
 
+@runtime_checkable
+class Fitting(Protocol):
+    """A task whose network also holds what is fitted after training, such as a density of healthy features.
+    """
+
+    def fit(self) -> None:
+        """Fit it, with the trained weights in place."""
+
+
 def step_rng(seed: int, step: int) -> np.random.Generator:
     """The generator of one step: a resumed run sees the same data as an unbroken one."""
     return np.random.default_rng([seed, step])
@@ -72,7 +94,7 @@ def train(
     weights.
 
     `folder` receives checkpoint.safetensors, curve.csv and, at the end, weights.safetensors (the moving
-    average, fp32).
+    average, fp32; with patience the average with the lowest validation loss). No steps: what is fitted alone.
     on_step: called with step, seconds so far and the running losses.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,22 +107,20 @@ def train(
     )
     average = {name: p.detach().clone() for name, p in task.network.state_dict().items()}
     checkpoint = folder / "checkpoint.safetensors"
-    start, elapsed = _restore(checkpoint, task.network, optimizer, average)
+    patience = Patience()
+    start, elapsed = _restore(checkpoint, task.network, optimizer, average, patience)
+    _forget_after(folder / "curve.csv", start)
     running: dict[str, float] = {}
     began = saved = time.monotonic()
     with ThreadPoolExecutor(1) as prefetch:
-        coming = prefetch.submit(_batch, task, settings, start)
-        for step in range(start, settings.steps):
+        steps = range(start, 0 if _exhausted(patience, settings) else settings.steps)
+        coming = prefetch.submit(_batch, task, settings, start) if steps else None
+        for step in steps:
+            assert coming is not None
             batch = {k: v.to(device) for k, v in coming.result().items()}
             if step + 1 < settings.steps:
                 coming = prefetch.submit(_batch, task, settings, step + 1)
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * learning_rate_factor(step, settings)
-            optimizer.zero_grad(set_to_none=True)
-            loss, parts = task.loss(batch)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(task.network.parameters(), 1.0)
-            optimizer.step()
+            parts = _update(task, optimizer, batch, settings, step)
             decay = min(settings.average, (step + 1) / (step + 10))
             for name, value in task.network.state_dict().items():
                 average[name].lerp_(value.float(), 1 - decay)
@@ -111,17 +131,75 @@ def train(
                 on_step(step + 1, seconds, running)
             last = step + 1 == settings.steps
             if last or (step + 1) % settings.validate_every == 0:
-                _validate(task, average, folder / "curve.csv", step + 1, seconds, running)
+                figures = _validate(task, average, folder / "curve.csv", step + 1, seconds, running)
+                if settings.patience and _improved(patience, figures["loss"]):
+                    save_file(_on_cpu(average), folder / BEST)
+                last = last or _exhausted(patience, settings)
             if last or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
-                _save(checkpoint, task.network, optimizer, average, step + 1, seconds)
+                _save(checkpoint, task.network, optimizer, average, step + 1, seconds, patience)
                 saved = time.monotonic()
+            if last:
+                break
+    if settings.patience and (folder / BEST).exists():
+        average = load_file(folder / BEST, device=settings.device)
+    if isinstance(task, Fitting):
+        task.network.load_state_dict(average)
+        task.network.eval()
+        task.fit()
+        average = task.network.state_dict()
     weights = folder / "weights.safetensors"
-    save_file({name: value.contiguous().cpu() for name, value in average.items()}, weights)
+    save_file(_on_cpu(average), weights)
     return weights
 
 
+def _update(
+    task: Task,
+    optimizer: torch.optim.Optimizer,
+    batch: dict[str, Tensor],
+    settings: LoopSettings,
+    step: int,
+) -> dict[str, float]:
+    """One update of the weights; the parts of the loss."""
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate * learning_rate_factor(step, settings)
+    # What the loss draws, such as noise or dropout, is the step's own as well.
+    torch.manual_seed(settings.seed * SEED_STRIDE + step)
+    optimizer.zero_grad(set_to_none=True)
+    loss, parts = task.loss(batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(task.network.parameters(), 1.0)
+    optimizer.step()
+    return parts
+
+
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
+
+
+def _improved(patience: Patience, loss: float) -> bool:
+    better = loss < patience.lowest
+    patience.lowest, patience.waited = (loss, 0) if better else (patience.lowest, patience.waited + 1)
+    return better
+
+
+def _exhausted(patience: Patience, settings: LoopSettings) -> bool:
+    return settings.patience > 0 and patience.waited >= settings.patience
+
+
+def _forget_after(curve: Path, step: int) -> None:
+    """Drop the rows of the curve that a resumed run will write again."""
+    if not curve.exists():
+        return
+    header, *rows = curve.read_text().splitlines(keepends=True)
+    kept = [row for row in rows if int(row.split(",")[0]) <= step]
+    if kept:
+        curve.write_text("".join([header, *kept]))
+    else:
+        curve.unlink()
+
+
 def _batch(task: Task, settings: LoopSettings, step: int) -> dict[str, Tensor]:
-    return task.batch(step_rng(settings.seed, step), settings.batch, step / settings.steps)
+    return task.batch(step_rng(settings.seed, step), settings.batch, step / max(1, settings.steps))
 
 
 def learning_rate_factor(step: int, settings: LoopSettings) -> float:
@@ -134,7 +212,7 @@ def learning_rate_factor(step: int, settings: LoopSettings) -> float:
 
 def _validate(
     task: Task, average: dict[str, Tensor], curve: Path, step: int, seconds: float, running: dict[str, float]
-) -> None:
+) -> dict[str, float]:
     own = {name: value.clone() for name, value in task.network.state_dict().items()}
     task.network.load_state_dict(average)
     task.network.eval()
@@ -155,6 +233,7 @@ def _validate(
             writer.writeheader()
         writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
     log.info("step %d: %s", step, {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+    return figures
 
 
 def _save(
@@ -164,6 +243,7 @@ def _save(
     average: dict[str, Tensor],
     step: int,
     seconds: float,
+    patience: Patience,
 ) -> None:
     tensors = {f"network.{name}": value.detach().contiguous() for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value.contiguous() for name, value in average.items()}
@@ -173,12 +253,17 @@ def _save(
                 memory_format=torch.contiguous_format
             )
     half_written = path.with_suffix(".part")
-    save_file(tensors, half_written, metadata={"state": json.dumps({"step": step, "seconds": seconds})})
+    state = {"step": step, "seconds": seconds, **asdict(patience)}
+    save_file(tensors, half_written, metadata={"state": json.dumps(state)})
     half_written.replace(path)
 
 
 def _restore(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    patience: Patience,
 ) -> tuple[int, float]:
     """Load a checkpoint in place; return its step and its seconds, (0, 0.0) where there is none."""
     if not path.exists():
@@ -199,4 +284,6 @@ def _restore(
                 states.setdefault(int(number), {})[field] = value
     network.load_state_dict(own)
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    patience.lowest = float(meta.get("lowest", patience.lowest))
+    patience.waited = int(meta.get("waited", patience.waited))
     return int(meta["step"]), float(meta["seconds"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
 from AnomalyDetectLib.training.config import read_config
+from AnomalyDetectLib.training.ship_slices import last_row, ship_slices
 
 WEIGHTS = "weights.safetensors"
 EXPECTED = (0.3, 1.0, 3.0)
@@ -33,13 +33,16 @@ def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> No
         raise AnomalyDetectError(
             f"{trained}: no trained weights; run `anomalydetect train {config_path}` first"
         )
+    if config.task == "slices":
+        ship_slices(config, trained, data, runs, console, calibrate)
+        return
     card = cards.card(config.name, zoo.models_folder() / config.name)
     card.folder.mkdir(exist_ok=True)
     weights = {name: value.half() for name, value in load_file(trained).items()}
     save_file(weights, card.folder / WEIGHTS)
     curve = trained.with_name("curve.csv")
     shutil.copyfile(curve, card.folder / "curve.csv")
-    options = card.options | {"parameters": int(sum(w.numel() for w in weights.values())), **_last_row(curve)}
+    options = card.options | {"parameters": int(sum(w.numel() for w in weights.values())), **last_row(curve)}
     write_card(replace(card, options=options))
     console.print(f"{config.name}: weights written, {sum(w.nbytes for w in weights.values()) / 1e6:.1f} MB")
     if config.name == "brain-extraction":
@@ -98,14 +101,3 @@ def calibrate(
         figures[name] = ", ".join(f"{count:.2f}" for count in found)
     write_card(replace(card, figures=card.figures | figures))
     console.print(f"{card.name}, {contrast}: calibrated on {len(every)} held-out healthy scans", figures)
-
-
-def _last_row(curve: Path) -> dict[str, object]:
-    with curve.open() as file:
-        last = list(csv.DictReader(file))[-1]
-    validation = {name[4:]: float(value) for name, value in last.items() if name.startswith("val_")}
-    return {
-        "steps": int(last["step"]),
-        "training_seconds": int(float(last["seconds"])),
-        "val": validation,
-    }

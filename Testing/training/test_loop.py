@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,49 @@ def test_a_killed_run_with_channels_last_weights_goes_on(tmp_path: Path) -> None
         train(Volumes(stop_at=7), SETTINGS, tmp_path)
     train(Volumes(), SETTINGS, tmp_path)
     assert (tmp_path / "weights.safetensors").exists()
+
+
+class Worsening(Line):
+    """Its validation loss rises from the second validation on."""
+
+    def validate(self) -> dict[str, float]:
+        return {"loss": (1.0, 0.5, 0.6, 0.7, 0.8)[self.steps // 2 - 1]}
+
+
+PATIENT = replace(SETTINGS, steps=10, validate_every=2, patience=2)
+
+
+def test_a_run_that_gets_no_better_stops_early_with_its_best_weights(tmp_path: Path) -> None:
+    stopped = load_file(train(Worsening(), PATIENT, tmp_path / "stopped"))
+    assert len((tmp_path / "stopped" / "curve.csv").read_text().splitlines()) == 1 + 4
+    best = load_file(tmp_path / "stopped" / "best.safetensors")
+    assert all(torch.equal(stopped[name], best[name]) for name in best)
+    again = load_file(train(Worsening(), PATIENT, tmp_path / "stopped"))
+    assert all(torch.equal(stopped[name], again[name]) for name in again)
+
+
+class Noisy(Line):
+    """Its loss draws noise, as variational and diffusion families do."""
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        return super().loss(batch | {"x": batch["x"] + torch.randn_like(batch["x"])})
+
+
+def test_a_killed_run_draws_the_same_noise_when_it_goes_on(tmp_path: Path) -> None:
+    whole = load_file(train(Noisy(), SETTINGS, tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train(Noisy(stop_at=7), SETTINGS, tmp_path / "broken")
+    torch.randn(100)
+    resumed = load_file(train(Noisy(), SETTINGS, tmp_path / "broken"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_resumed_run_writes_no_row_of_the_curve_twice(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(Line(stop_at=9), replace(SETTINGS, checkpoint_minutes=60), tmp_path)
+    train(Line(), SETTINGS, tmp_path)
+    rows = (tmp_path / "curve.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "4", "8", "12"]
 
 
 def test_the_curve_has_a_row_for_every_validation(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""Figures of merit for rankings: slices, voxels at a fixed share of false positives, lesions, uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from AnomalyDetectLib.evaluation.metrics import bootstrap
+from AnomalyDetectLib.volume import BoolArray, FloatArray
+
+Interval = tuple[float, float, float]  # statistic, and its 95 % bootstrap interval
+NOTHING: Interval = (float("nan"),) * 3
+HIT_SHARE = 0.1  # of a lesion's voxels
+SIZES_ML = ((0.0, 1.0), (1.0, 5.0), (5.0, float("inf")))
+LEVELS = np.linspace(0.0, 0.9, 10)  # shares of voxels set aside
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Scores and truths of one patient's slices (N,)."""
+
+    score: NDArray[np.float64]
+    truth: NDArray[np.bool_]
+
+
+def over_patients(ranked: Sequence[Ranked]) -> dict[str, Interval]:
+    """AUROC and AP of all slices together, resampling whole patients."""
+
+    def pooled(measure: object) -> Interval:
+        def statistic(chosen: NDArray[np.float64]) -> float:
+            some = [ranked[int(n)] for n in chosen]
+            truth = np.concatenate([one.truth for one in some])
+            if truth.all() or not truth.any():
+                return float("nan")
+            return float(measure(truth, np.concatenate([one.score for one in some])))  # type: ignore[operator]
+
+        return bootstrap(range(len(ranked)), statistic, rounds=500)
+
+    if not ranked:
+        return {"slice AUROC": NOTHING, "slice AP": NOTHING}
+    return {"slice AUROC": pooled(roc_auc_score), "slice AP": pooled(average_precision_score)}
+
+
+def dice_at(score: FloatArray, truth: BoolArray, brain: BoolArray, threshold: float) -> float:
+    """Dice of the voxels above a threshold, NaN without a true voxel."""
+    found, true = score[brain] > threshold, truth[brain]
+    if not true.any():
+        return float("nan")
+    return float(2 * (found & true).sum() / (found.sum() + true.sum()))
+
+
+def lesion_hits(
+    score: FloatArray, truth: BoolArray, threshold: float, voxel_ml: float
+) -> list[tuple[float, bool]]:
+    """Volume in ml of every connected lesion, and whether a tenth of it is above the threshold."""
+    labels, count = ndimage.label(truth)
+    hits = []
+    for number in range(1, count + 1):
+        inside = labels == number
+        hits.append((float(inside.sum()) * voxel_ml, bool((score[inside] > threshold).mean() >= HIT_SHARE)))
+    return hits
+
+
+def sensitivity_by_size(hits: Sequence[Sequence[tuple[float, bool]]]) -> dict[str, Interval]:
+    """Share of lesions hit in each band of volume, over patients."""
+    figures = {}
+    for low, high in SIZES_ML:
+        shares = [[hit for ml, hit in one if low <= ml < high] for one in hits]
+        name = f"{low:g}-{high:g} ml" if np.isfinite(high) else f"over {low:g} ml"
+        figures[f"sensitivity, {name}"] = bootstrap(
+            [float(np.mean(one)) if one else float("nan") for one in shares]
+        )
+    return figures
+
+
+def sparsification(error: FloatArray, uncertainty: FloatArray) -> float:
+    """Area under the mean error of the voxels (N,) that stay when the most uncertain are set aside, over that
+    of setting them aside at random (Ilg et al., ECCV 2018): below 1 the uncertainty knows where the errors
+    are.
+    """
+    order = np.argsort(uncertainty, kind="stable")
+    kept = np.cumsum(error[order]) / np.arange(1, len(error) + 1)
+    at = [kept[max(0, round(len(error) * (1 - share)) - 1)] for share in LEVELS]
+    return float(np.mean(at) / max(float(error.mean()), 1e-12))
+
+
+def leak(features: Sequence[NDArray[np.float64]], ranked: Sequence[Ranked]) -> dict[str, Interval]:
+    """What a classifier reaches that sees no image, only features such as a slice's height and brain area
+    (N,F).
+
+    Cross-validated by patient: what a model has above this, it has from the picture.
+    """
+    truth = np.concatenate([one.truth for one in ranked])
+    patients = np.concatenate([np.full(len(one.truth), n) for n, one in enumerate(ranked)])
+    folds = min(5, len(ranked))
+    if folds < 2 or truth.all() or not truth.any():
+        return over_patients([])
+    classifier = make_pipeline(StandardScaler(), LogisticRegression())
+    probability = cross_val_predict(
+        classifier,
+        np.concatenate(features),
+        truth,
+        groups=patients,
+        cv=GroupKFold(folds),
+        method="predict_proba",
+    )[:, 1]
+    return over_patients([Ranked(probability[patients == n], one.truth) for n, one in enumerate(ranked)])

@@ -1,0 +1,136 @@
+"""The scans that benchmark zoo measures on: simulated lesions in T1, gliomas and multiple sclerosis in FLAIR,
+CT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from AnomalyDetectLib.evaluation.simulated_lesions import add_lesions
+from AnomalyDetectLib.io.read import read_volume
+from AnomalyDetectLib.models.slices import brain_slices
+from AnomalyDetectLib.pipeline import load_head_network
+from AnomalyDetectLib.prepare.intensity import GREY_OF_WHITE
+from AnomalyDetectLib.prepare.prepare import prepare
+from AnomalyDetectLib.prepare.prepared import Prepared
+from AnomalyDetectLib.training.calibration import healthy_scans, prepared_cases
+from AnomalyDetectLib.training.ct_heads import ct_patients, prepare_ct
+from AnomalyDetectLib.training.slice_data import (
+    LEAST_BRAIN,
+    flair_patients,
+    on_working_grid,
+    prepared_flair_case,
+)
+from AnomalyDetectLib.volume import BoolArray
+
+SEED = 4022  # its own: no other benchmark, and no training, sees these lesions
+
+FITTED_EVERY = 3  # of the scans that statistics are made from
+
+
+@dataclass(frozen=True)
+class ZooCase:
+    """One patient. lesion: bool (X,Y,Z), None where only slices are labelled. slices: k that are measured.
+
+    ill: whether each of `slices` shows a lesion.
+    """
+
+    patient: str
+    prepared: Prepared
+    lesion: BoolArray | None
+    slices: tuple[int, ...]
+    ill: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ZooSet:
+    """name: of the table. contrast: of the scans. bright: only brighter than healthy counts, as in FLAIR.
+
+    sizes: voxels have a known volume.
+    """
+
+    name: str
+    contrast: str
+    bright: bool
+    sizes: bool
+
+
+SETS = (
+    ZooSet("T1, simulated lesions", "T1", bright=False, sizes=True),
+    ZooSet("FLAIR, lower-grade glioma", "FLAIR", bright=True, sizes=False),
+    ZooSet("FLAIR, multiple sclerosis", "FLAIR", bright=True, sizes=True),
+    ZooSet("CT, haemorrhage", "CT", bright=True, sizes=False),
+)
+
+
+def healthy_cases(data: Path, cache: Path, contrast: str, limit: int | None) -> Iterator[ZooCase]:
+    """What thresholds come from. T1: the held-out scans as they are. FLAIR: lesion-free slices of the
+    training patients, since there are no healthy scans. CT: none.
+    """
+    if contrast == "T1":
+        for case in list(prepared_cases(healthy_scans(data, "val"), load_head_network(), cache))[:limit]:
+            yield _case(case.volume.name, case.prepared, np.zeros_like(case.prepared.brain))
+    elif contrast == "FLAIR":
+        for folder in flair_patients(data, "train")[:limit]:
+            prepared, scan = prepared_flair_case(folder, cache)
+            yield ZooCase(folder.name, prepared, None, scan.usable, np.zeros(len(scan.usable), bool))
+
+
+def training_cases(data: Path, cache: Path, contrast: str, limit: int | None) -> Iterator[ZooCase]:
+    """Healthy slices of patients that are not measured, for what is fitted before measuring."""
+    if contrast == "T1":
+        paths = healthy_scans(data, "train")[::FITTED_EVERY][:limit]
+        for case in prepared_cases(paths, load_head_network(), cache):
+            yield _case(case.volume.name, case.prepared, np.zeros_like(case.prepared.brain))
+    elif contrast == "CT":
+        for patient in ct_patients(data, "train")[:limit]:
+            prepared = prepare_ct(patient.path)
+            yield _case(patient.name, prepared, np.zeros_like(prepared.brain))
+    else:
+        yield from healthy_cases(data, cache, contrast, limit)
+
+
+def lesion_cases(data: Path, cache: Path, which: ZooSet, limit: int | None) -> Iterator[ZooCase]:
+    """The patients of one set; of the gliomas those that no model was trained on."""
+    if which.contrast == "CT":
+        yield from _ct_cases(data, limit)
+    elif which.contrast == "T1":
+        yield from _simulated(data, limit)
+    elif "glioma" in which.name:
+        for folder in flair_patients(data, "val")[:limit]:
+            prepared, _ = prepared_flair_case(folder, cache)
+            mask = read_volume(folder / "mask.nii.gz").array
+            yield _case(folder.name, prepared, on_working_grid(mask, prepared))
+    else:
+        for folder in sorted((data / "ms_isbi_dev").glob("training*"))[:limit]:
+            prepared = prepare(read_volume(folder / "flair.nii.gz", "FLAIR"), load_head_network())
+            mask = read_volume(folder / "mask_rater1.nii.gz").array
+            yield _case(folder.name, prepared, on_working_grid(mask, prepared))
+
+
+def _case(name: str, prepared: Prepared, lesion: BoolArray) -> ZooCase:
+    slices = brain_slices(prepared.brain, LEAST_BRAIN)
+    return ZooCase(name, prepared, lesion, tuple(slices), np.asarray(lesion.any((0, 1)))[slices])
+
+
+def _simulated(data: Path, limit: int | None) -> Iterator[ZooCase]:
+    network = load_head_network()
+    for number, path in enumerate(healthy_scans(data, "val")[:limit]):
+        clean = prepare(read_volume(path), network)
+        rng = np.random.default_rng([SEED, number])
+        case = add_lesions(read_volume(path), clean.input_brain, (1 - GREY_OF_WHITE) * clean.scale, rng)
+        ill = prepare(case.scan, network)
+        yield _case(case.scan.name, ill, on_working_grid((case.truth > 0).astype(np.float32), ill))
+
+
+def _ct_cases(data: Path, limit: int | None) -> Iterator[ZooCase]:
+    for patient in ct_patients(data, "val")[:limit]:
+        prepared = prepare_ct(patient.path)
+        slices = tuple(brain_slices(prepared.brain, LEAST_BRAIN))
+        bleeding = np.array([patient.bleeding[k] for k in slices], dtype=bool)
+        yield ZooCase(patient.name, prepared, None, slices, bleeding)
