@@ -17,7 +17,7 @@ RESIDUAL_SIGMA, ANOMALY_SIGMA = 1.5, 1.0
 FINE_SIGMA, TISSUE_SIGMA, WIDE_SIGMA = 0.6, 1.0, 2.0
 # Chosen on simulated lesions in training scans, T1 and FLAIR: what the network calls a lesion helps in T1,
 # and costs small lesions in contrasts where it is less sure.
-ANOMALY_WEIGHT, ANOMALY_WEIGHT_WITH_TISSUE = 0.5, 0.25
+ANOMALY_WEIGHT, ANOMALY_WEIGHT_WITH_TISSUE = 0.5, 0.4
 TWO_CORRELATED = 1.8  # SD of the sum of two maps of SD 1 that go together
 SMALLEST = 1e-4  # of a probability, before its log-odds
 
