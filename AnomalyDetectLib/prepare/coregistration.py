@@ -22,21 +22,23 @@ STEPS, FIRST_STEP, SMALLEST_STEP = 150, 1.0, 1e-3
 # Both scans were aligned to the template before, so that a rigid correction beyond these is no correction.
 LARGEST_SHIFT_MM, LARGEST_TURN_DEGREES = 15.0, 15.0
 WORST_OVERLAP = 0.85
-# Brains of two adults can meet as well as that; those of one head, in any two contrasts, meet better.
-DOUBTFUL_OVERLAP = 0.9
+# Brains of two adults can meet better than that, so that there is a doubt before the refusal.
+DOUBTFUL_OVERLAP, DOUBTFUL_STRETCH = 0.9, 1.08
 
 
 @dataclass(frozen=True)
 class Coregistration:
     """second_from_first: 4x4 rigid, RAS mm of the first scan to RAS mm of the second. overlap: Dice of both
     brains where both scans have voxels. shift_mm, turn_degrees: how far it lies from where the alignments
-    to the template had put it; the shift is the brain's centre's.
+    to the template had put it; the shift is the brain's centre's. stretch: the largest factor by which the
+    alignments to the template make one head longer than the other, at least 1.
     """
 
     second_from_first: Affine
     overlap: float
     shift_mm: float
     turn_degrees: float
+    stretch: float = 1.0
 
     @property
     def problem(self) -> str | None:
@@ -50,9 +52,13 @@ class Coregistration:
     @property
     def doubt(self) -> str:
         """What the reader should look at; "" for nothing."""
-        if self.overlap >= DOUBTFUL_OVERLAP:
+        if self.overlap < DOUBTFUL_OVERLAP:
+            seen = f"its brain meets the scan's only with Dice {self.overlap:.2f}"
+        elif self.stretch > DOUBTFUL_STRETCH:
+            seen = f"its head seems to differ in size by {100 * (self.stretch - 1):.0f} %"
+        else:
             return ""
-        return f"its brain meets the scan's only with Dice {self.overlap:.2f}: are both of the same patient?"
+        return f"{seen}: are both of the same patient?"
 
 
 def coregister(first: Volume, one: Prepared, second: Volume, two: Prepared) -> Coregistration:
@@ -63,9 +69,8 @@ def coregister(first: Volume, one: Prepared, second: Volume, two: Prepared) -> C
     in one thread: the same scans give the same map. Raises `PreparationError` when the scans don't show the
     same head.
     """
-    start = rigid_part(
-        np.linalg.inv(two.to_input.working_from_input) @ one.to_input.working_from_input, _centre(one)
-    )
+    by_template = np.linalg.inv(two.to_input.working_from_input) @ one.to_input.working_from_input
+    start = rigid_part(by_template, _centre(one))
     grid = _grid_around(one)
     brain = resample_mask(one.input_brain, first.grid, grid)
     fixed = _grey(resample(first.array, first.grid, grid), brain)
@@ -79,6 +84,7 @@ def coregister(first: Volume, one: Prepared, second: Volume, two: Prepared) -> C
         _overlap(one, two, grid, second_from_first),
         shift_mm=float(np.linalg.norm((change @ centre - centre)[:3])),
         turn_degrees=_turn_degrees(change),
+        stretch=_stretch(by_template),
     )
     if found.problem:
         raise PreparationError(
@@ -126,7 +132,7 @@ def _registered(fixed: FloatArray, brain: BoolArray, moving: FloatArray, grid: G
     middle = np.argwhere(brain).mean(axis=0) * GRID_MM + grid.affine[:3, 3]
     transform.SetCenter([float(value) for value in middle])
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # sums in another order would give another map
+    method.SetNumberOfWorkUnits(1)  # sums in another order would give another map
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricFixedMask(_image(brain.astype(np.uint8), grid))
     method.SetMetricSamplingStrategy(method.REGULAR)
@@ -141,8 +147,7 @@ def _registered(fixed: FloatArray, brain: BoolArray, moving: FloatArray, grid: G
     method.Execute(_image(fixed, grid), _image(moving, grid))
     change = np.eye(4)
     change[:3, :3] = np.array(transform.GetMatrix()).reshape(3, 3)
-    origin = np.array(transform.TransformPoint([0.0, 0.0, 0.0]))
-    change[:3, 3] = origin
+    change[:3, 3] = transform.TransformPoint([0.0, 0.0, 0.0])
     return change
 
 
@@ -167,6 +172,12 @@ def _overlap(one: Prepared, two: Prepared, grid: Grid, second_from_first: Affine
         carried(one.input_brain, first, None) & seen,
         carried(two.input_brain, second, second_from_first) & seen,
     )
+
+
+def _stretch(affine: Affine) -> float:
+    """The largest factor by which a map makes something longer or shorter, at least 1."""
+    factors = np.linalg.svd(affine[:3, :3], compute_uv=False)
+    return float(max(factors.max(), 1 / factors.min()))
 
 
 def _turn_degrees(rigid: Affine) -> float:
