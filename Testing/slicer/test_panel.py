@@ -1002,3 +1002,29 @@ def test_a_scene_with_two_sequences_still_knows_which_one_saw_a_finding(
 
 def test_one_scan_alone_has_no_column_for_the_sequence(opened: Any) -> None:
     assert opened.panels["findings"].ui.findingsTable.isColumnHidden(7)
+
+
+def test_the_sliders_calibration_is_the_contrasts_own_and_for_two_sequences_the_sum(
+    tmp_path: Any, monkeypatch: Any
+) -> None:
+    from AnomalyDetectLib.checksums import sha256_of
+    from AnomalyDetectLib.findings import FalseAlarmTable
+    from AnomalyDetectLib.mrml.result import calibration_of
+    from AnomalyDetectLib.scoring.maps import AnomalyMaps
+
+    folder = tmp_path / "Models" / "two-contrasts"
+    folder.mkdir(parents=True)
+    maps = AnomalyMaps.from_score(score_array(), brain=brain(), affine=AFFINE)
+    for name, n_scans in (("false_alarms.json", 1), ("false_alarms-FLAIR.json", 2)):
+        table = FalseAlarmTable.from_maps([maps] * n_scans, thresholds=(3.0, 4.0), openings_mm=(0.0,))
+        (folder / name).write_text(table.to_json(), encoding="utf-8")
+    sums = {path.name: sha256_of(path) for path in folder.iterdir()}
+    card = {"contrasts": ["T1", "FLAIR"], "sha256": sums}
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    monkeypatch.setattr("AnomalyDetectLib.resources.resources_folder", lambda: tmp_path)
+    t1, flair = ({"modality": modality, "model": {"name": "two-contrasts"}} for modality in ("T1", "FLAIR"))
+    assert [calibration_of(one).n_scans for one in (t1, flair)] == [1, 2]
+    both = calibration_of(t1 | {"also": flair})
+    assert both.summed
+    assert both.components.peaks.sum() == 2 * calibration_of(t1).components.peaks.sum()
+    assert calibration_of(t1 | {"also": flair | {"model": {"name": "no calibration"}}}) is None
