@@ -106,11 +106,12 @@ def load_head_network() -> HeadNetwork:
 
 
 def load_detector(card: ModelCard, device: str = "cpu", contrast: str | None = None) -> Detector:
-    """Load and verify a model with its calibration for a contrast; None: its first one.
+    """Load and verify a model with its calibration for a contrast; None or one it doesn't know: its first.
 
     Raises `ModelError` when a file is missing or damaged.
     """
-    contrast = contrast or card.contrasts[0]
+    if contrast not in card.contrasts:  # the gate refuses such a scan, and says so better than a missing file
+        contrast = card.contrasts[0]
     table = None
     if (counts := card.calibration(FALSE_ALARMS, contrast)) in card.sha256:
         table = FalseAlarmTable.from_json(card.path(counts).read_text(encoding="utf-8"))
