@@ -75,14 +75,17 @@ def register_sample_data():
 class AnomalyDetectParameterNode:
     """What is saved with the scene.
 
-    inputVolume, brainMask: nodes. sequence, model, device: "auto" or a name. overlay: the map over the scan.
+    inputVolume, brainMask, alsoVolume: nodes; the last one is a second sequence of the same patient.
+    sequence, alsoSequence, model, device: "auto" or a name. overlay: the map over the scan.
     expectedFalseAlarms: in a healthy brain, at the next detection. What belongs to one case is kept with its
     nodes (AnomalyDetectLib.mrml.memory).
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     brainMask: vtkMRMLLabelMapVolumeNode
+    alsoVolume: vtkMRMLScalarVolumeNode
     sequence: str = "auto"
+    alsoSequence: str = "auto"
     model: str = "auto"
     device: str = "auto"
     overlay: str = "score"
@@ -141,15 +144,16 @@ class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
             self._devices_wanted = True
             self._office.submit(DEVICES, {"type": "devices"})
 
-    def detect(self, scan, options, mask=None, saved="", path=None):
-        """Begin a detection. path: the file of the scan, when it may have been computed ahead.
+    def detect(self, scan, options, mask=None, saved="", path=None, also=None):
+        """Begin a detection. path: the file of the scan, when it may have been computed ahead. also: a second
+        sequence of the same patient.
 
         Raises ValueError, in words for the reader, for what can't be a scan.
         """
         from AnomalyDetectLib.mrml.detection_run import DetectionRun
-        from AnomalyDetectLib.mrml.scan import why_not_a_mask, why_not_a_scan
+        from AnomalyDetectLib.mrml.scan import why_not_a_mask, why_not_a_scan, why_not_also
 
-        reason = why_not_a_scan(scan) or why_not_a_mask(mask, scan)
+        reason = why_not_a_scan(scan) or why_not_a_mask(mask, scan) or why_not_also(also, scan)
         if reason:
             raise ValueError(reason)
         if self._run is not None:
@@ -157,7 +161,7 @@ class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
         ahead = (
             self.ahead if self.ahead is not None and path is not None and self.ahead.path == path else None
         )
-        self._run = DetectionRun(self._office, scan, options, mask, saved=saved, ahead=ahead)
+        self._run = DetectionRun(self._office, scan, options, mask, saved=saved, ahead=ahead, also=also)
 
     def check(self, scan, options, mask=None):
         """Ask whether a scan fits the model."""
@@ -303,6 +307,7 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """What the worker is asked for."""
         return {
             "modality": self.parameters.sequence,
+            "also_modality": self.parameters.alsoSequence,
             "model": self.parameters.model,
             "device": self.parameters.device,
             "false_alarms": self.parameters.expectedFalseAlarms,
@@ -324,7 +329,8 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         if not self._prepared():
             return
-        self.begin(lambda: self.logic.detect(self._scan(), self.options(), self.parameters.brainMask))
+        mask, also = self.parameters.brainMask, self.parameters.alsoVolume
+        self.begin(lambda: self.logic.detect(self._scan(), self.options(), mask, also=also))
 
     def check(self):
         """Say whether the chosen volume fits."""
@@ -396,6 +402,7 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def read_case(self, node, path, saved):
         """Show a case of a queue and look for its findings."""
+        self.parameters.alsoVolume = None  # it was another patient's
         self.parameters.inputVolume = node
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         if self._prepared():

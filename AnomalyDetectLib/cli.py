@@ -42,6 +42,11 @@ class Modality(str, Enum):
     PD = "PD"
     CT = "CT"
 
+    @property
+    def given(self) -> str | None:
+        """The contrast, None for auto."""
+        return None if self is Modality.auto else self.value
+
 
 class Device(str, Enum):
     """Where the model runs."""
@@ -76,6 +81,10 @@ def run(
     scans: Annotated[list[Path], typer.Argument(help="NIfTI, NRRD, MHA files or DICOM series folders.")],
     to: Annotated[Path, typer.Option("--out", help="Folder for the results; one sub-folder a scan.")],
     modality: Annotated[Modality, typer.Option(help="Contrast of the scans.")] = Modality.auto,
+    also: Annotated[
+        Path | None, typer.Option(help="A second sequence of the same patient, on any grid; with one SCAN.")
+    ] = None,
+    also_modality: Annotated[Modality, typer.Option(help="Contrast of the second sequence.")] = Modality.auto,
     brain_mask: Annotated[
         Path | None, typer.Option(help="Brain mask on the scan's grid, instead of the found one.")
     ] = None,
@@ -107,6 +116,7 @@ def run(
             if model != "auto":
                 zoo.choose(model, None)
             _check_false_alarms(false_alarms)
+            _check_also(also, scans)
         except AnomalyDetectError as error:
             _fail(str(error))
             raise typer.Exit(FAILED) from None
@@ -118,18 +128,20 @@ def run(
         for scan, case in zip(scans, _distinct([case_name(scan) for scan in scans]), strict=True):
             task = progress.add_task(case, total=1.0, stage="read")
             try:
-                volume = read_volume(scan, None if modality is Modality.auto else modality.value)
+                volume = read_volume(scan, modality.given)
+                second = None if also is None else read_volume(also, also_modality.given)
                 mask = None if brain_mask is None else read_mask(brain_mask, volume.grid)
                 detection = pipeline.detect(
                     volume,
                     network,
                     detector,
+                    also=second,
                     brain_mask=mask,
                     expected_false_alarms=false_alarms,
                     age=age,
                     progress=_show(progress, task),
                 )
-                report = write_case(detection, to, case, str(scan))
+                report = write_case(detection, to, case, str(scan), also=str(also or ""))
                 reports.append(report.to_dict())
                 progress.update(task, completed=1.0, stage="written")
             except AnomalyDetectError as error:
@@ -324,6 +336,14 @@ def _check_false_alarms(value: float) -> None:
         raise AnomalyDetectError(f"--false-alarms {value}: give a number from 0.01 to 30")
 
 
+def _check_also(also: Path | None, scans: list[Path]) -> None:
+    if also is not None and len(scans) != 1:
+        raise AnomalyDetectError(
+            f"--also {also.name}: it is a second sequence of one patient, and {len(scans)} scans were given; "
+            "give one SCAN"
+        )
+
+
 def _distinct(names: list[str]) -> list[str]:
     """Case names, numbered where several scans have the same."""
     seen: dict[str, int] = {}
@@ -347,8 +367,11 @@ def _print_report(report: dict[str, Any], to: Path) -> None:
     fit = report["fit"]
     reasons = f" ({'; '.join(fit['reasons'])})" if fit["reasons"] else ""
     model = report["model"]["name"]
+    second = report["also"]
+    beside = f", beside it {second['modality']}, model {second['model']['name']}" if second else ""
     out.print(
-        f"[bold]{report['case']}[/bold]: {report['modality']}, model {model}, fit {fit['verdict']}{reasons}"
+        f"[bold]{report['case']}[/bold]: {report['modality']}, model {model}, "
+        f"fit {fit['verdict']}{reasons}{beside}"
     )
     out.print(findings_table(report["findings"], report["threshold"], report["expected_false_alarms"]))
     out.print(f"  {to / report['case']}")

@@ -3,10 +3,11 @@
 A request is one line on standard input; every answer is one line on standard output and carries the request's
 `id`, if it had one. Paths are strings.
 
-    {"type": "detect", "id", "input", "out", "case", "brain_mask", "modality", "model", "device",
-     "false_alarms", "age"}
+    {"type": "detect", "id", "input", "out", "case", "brain_mask", "modality", "also", "also_modality",
+     "model", "device", "false_alarms", "age"}
         input, out: needed. out: the folder that gets the sub-folder `case` (else called as the input is).
-        modality, model, device: "auto" or null lets the road choose. false_alarms: in a healthy brain
+        also: a second sequence of the same patient, on any grid. modality, also_modality, model, device:
+        "auto" or null lets the road choose. false_alarms: in a healthy brain
     {"type": "check", "id", "input", "brain_mask", "modality", "model", "age"}
         does the scan fit the model?
     {"type": "devices", "id"}
@@ -141,10 +142,12 @@ class Worker:
         network = self._head_network()
         progress("read")
         volume, mask = read(request)
+        also = read_also(request)
         detection = pipeline.detect(
             volume,
             network,
             lambda contrast: self._detector(request, contrast),
+            also=also,
             brain_mask=mask,
             expected_false_alarms=false_alarms,
             age=request.get("age"),
@@ -154,7 +157,8 @@ class Worker:
         if self._stopping.is_set():
             raise Cancelled(f"{case}: stopped before write")
         progress("write")
-        report = write_case(detection, out, case, str(source), for_viewer=True)
+        named = str(request.get("also") or "")
+        report = write_case(detection, out, case, str(source), for_viewer=True, also=named)
         folder = out / case
         send(
             {
@@ -226,10 +230,24 @@ def read(request: Request) -> tuple[Any, Any]:
     """The scan that a request names, and its brain mask (i,j,k) or None."""
     from AnomalyDetectLib.io.read import read_mask, read_volume
 
-    modality = request.get("modality") or "auto"
-    volume = read_volume(needed(request, "input"), None if modality == "auto" else modality)
+    volume = read_volume(needed(request, "input"), chosen(request, "modality"))
     mask = request.get("brain_mask")
     return volume, None if mask is None else read_mask(mask, volume.grid)
+
+
+def read_also(request: Request) -> Any:
+    """The second sequence that a request names, or None."""
+    from AnomalyDetectLib.io.read import read_volume
+
+    if not request.get("also"):
+        return None
+    return read_volume(needed(request, "also"), chosen(request, "also_modality"))
+
+
+def chosen(request: Request, name: str) -> str | None:
+    """A contrast that the request gives; None where it is to be guessed."""
+    value = request.get(name) or "auto"
+    return None if value == "auto" else str(value)
 
 
 def needed(request: Request, name: str) -> str:

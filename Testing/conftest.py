@@ -5,6 +5,7 @@ any.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.resources import resource
-from AnomalyDetectLib.volume import Volume
+from AnomalyDetectLib.volume import Affine, Grid, Volume, resample
 
+# Deep in the left hemisphere's white matter, where the patient has no lesion.
+SECOND_LESION_RAS = (-26.0, -18.0, 28.0)
 DATA = Path(os.environ.get("ANOMALYDETECT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
@@ -52,6 +55,36 @@ def patient_truth() -> np.ndarray:
 def prepared_patient(patient: Volume, head_network: HeadNetwork) -> Prepared:
     """The patient on the working grid."""
     return prepare(patient, head_network)
+
+
+@dataclass(frozen=True)
+class SecondScan:
+    """The patient again, elsewhere and on another grid. second_from_first: 4x4 rigid, RAS mm."""
+
+    volume: Volume
+    prepared: Prepared
+    second_from_first: Affine
+
+
+@pytest.fixture(scope="session")
+def second_scan(patient: Volume, head_network: HeadNetwork) -> SecondScan:
+    """The patient turned by 8 degrees and shifted by 17 mm, in voxels of 1.4 x 1.4 x 2.2 mm, with a bright
+    ball of 8 mm radius at `SECOND_LESION_RAS`, which the first scan doesn't show.
+    """
+    angle = np.radians(8)
+    moved = np.eye(4)
+    moved[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    moved[:3, 3] = (12.0, -9.0, 8.0)
+    ijk = np.indices(patient.array.shape).reshape(3, -1).T
+    ras = ijk @ patient.affine[:3, :3].T + patient.affine[:3, 3]
+    ball = (np.linalg.norm(ras - SECOND_LESION_RAS, axis=1) < 8).reshape(patient.array.shape)
+    array = np.where(ball, 2 * np.percentile(patient.array, 98), patient.array).astype(np.float32)
+    steps = np.array([1.4, 1.4, 2.2]) / patient.grid.spacing
+    i, j, k = (int(size) for size in np.ceil(np.array(patient.array.shape) / steps))
+    grid = Grid((i, j, k), moved @ patient.affine @ np.diag([*steps, 1.0]))
+    values = resample(array, patient.grid, grid, source_from_target=np.linalg.inv(moved))
+    volume = Volume(values, grid.affine, name="second.nii.gz")
+    return SecondScan(volume, prepare(volume, head_network), moved)
 
 
 @pytest.fixture(scope="session")

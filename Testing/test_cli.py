@@ -21,6 +21,7 @@ from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.io.write import RESULT_FILES, write_nifti
 from AnomalyDetectLib.resources import resource
 from AnomalyDetectLib.volume import Grid, Volume, resample
+from Testing.conftest import SecondScan
 
 FILES = set(RESULT_FILES)
 REPORT_FIELDS = {
@@ -130,6 +131,35 @@ def test_two_scans_of_one_name_get_two_folders(scan: Path, tmp_path: Path) -> No
     outcome = runner.invoke(app, ["run", str(scan), str(scan), "--out", str(tmp_path)])
     assert outcome.exit_code == 0
     assert {path.name for path in tmp_path.iterdir()} == {"patient 01", "patient 01_2"}
+
+
+def test_a_second_sequence_has_its_say_and_the_report_names_both(
+    scan: Path, second_scan: SecondScan, tmp_path: Path
+) -> None:
+    also = tmp_path / "second.nii.gz"
+    write_nifti(second_scan.volume.array, second_scan.volume.grid, also)
+    args = ["run", str(scan), "--also", str(also), "--also-modality", "T1", "--model", "atlas-z"]
+    outcome = runner.invoke(app, [*args, "--out", str(tmp_path / "out")], env={"COLUMNS": "200"})
+    assert outcome.exit_code == 0, outcome.output
+    folder = tmp_path / "out" / "patient 01"
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert report["input"] == str(scan)
+    assert report["also"]["input"] == str(also)
+    assert (report["also"]["modality"], report["also"]["model"]["name"]) == ("T1", "atlas-z")
+    assert np.allclose(report["also"]["second_from_first"], second_scan.second_from_first, atol=2)
+    with (folder / "findings.csv").open(encoding="utf-8") as file:
+        in_csv = {row["id"]: row["sequence"] for row in csv.DictReader(file)}
+    assert in_csv == {str(row["id"]): row["sequence"] for row in report["findings"]}
+    assert "T1 2" in in_csv.values()
+    assert "T1 2" in outcome.output
+
+
+def test_a_second_sequence_of_several_scans_is_refused(scan: Path, tmp_path: Path) -> None:
+    args = ["run", str(scan), str(scan), "--also", str(scan), "--out", str(tmp_path)]
+    outcome = runner.invoke(app, args)
+    assert outcome.exit_code == 2
+    assert "give one SCAN" in " ".join(outcome.output.split())
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_zoo_is_listed() -> None:

@@ -14,6 +14,7 @@ from AnomalyDetectLib.pipeline import STAGES, Detection, Detector, detect, load_
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.volume import Volume
+from Testing.conftest import SECOND_LESION_RAS, SecondScan
 
 
 def test_all_maps_lie_on_the_grid_of_the_scan(detection: Detection) -> None:
@@ -105,3 +106,44 @@ def test_the_number_of_threads_changes_the_score_by_less_than_a_ten_thousandth(
     finally:
         torch.set_num_threads(before)
     assert np.abs(scores[0] - scores[1]).max() < 1e-4
+
+
+@pytest.fixture(scope="module")
+def fused_detection(patient: Volume, head_network: HeadNetwork, second_scan: SecondScan) -> Detection:
+    """The patient with the second scan beside it, both seen by the quickest calibrated model."""
+    quick = load_detector(zoo.choose("atlas-z", "T1"))
+    return detect(patient, head_network, lambda contrast: quick, also=second_scan.volume)
+
+
+def finding_at(detection: Detection, ras: tuple[float, float, float]) -> int:
+    """The label at a place of the scan, 0 for none."""
+    i, j, k = np.rint(np.linalg.inv(detection.volume.affine) @ (*ras, 1))[:3].astype(int)
+    return int(detection.findings.labelmap[i, j, k])
+
+
+def test_a_lesion_that_only_the_second_sequence_shows_is_found_and_its_row_says_so(
+    fused_detection: Detection,
+) -> None:
+    found = finding_at(fused_detection, SECOND_LESION_RAS)
+    row = next(row for row in fused_detection.findings.table if row.id == found)
+    assert (row.sequence, row.sign) == ("T1 2", "bright")
+    assert np.linalg.norm(np.array(row.centroid_ras_mm) - SECOND_LESION_RAS) < 6
+
+
+def test_healthy_version_and_grid_stay_those_of_the_first_scan(
+    fused_detection: Detection, patient: Volume
+) -> None:
+    maps = fused_detection.maps
+    assert maps.score.shape == maps.sequence.shape == patient.array.shape
+    assert np.allclose(maps.healthy + maps.residual, patient.array, atol=1e-3 * patient.array.max())
+    assert set(np.unique(maps.sequence[maps.brain])) == {1, 2}
+
+
+def test_both_sequences_false_alarms_are_counted(fused_detection: Detection) -> None:
+    own = load_detector(zoo.choose("atlas-z", "T1")).false_alarms
+    table = fused_detection.engine.false_alarms
+    assert table is not None
+    assert table.expected(fused_detection.settings) == pytest.approx(1.0, rel=0.05)
+    assert table.expected(fused_detection.settings) == pytest.approx(
+        2 * own.expected(fused_detection.settings), rel=0.1
+    )

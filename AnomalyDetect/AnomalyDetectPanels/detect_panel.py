@@ -94,15 +94,16 @@ class DetectPanel(Panel):
 
     def _show_report(self, report):
         """What was used, and what the reader should know: that the CPU took over, say."""
-        model = report.get("model", {})
-        name = "{name} {version}".format(name=model.get("name", ""), version=model.get("version", ""))
+        used = [one["model"] for one in (report, report.get("also")) if one and one.get("model")]
+        names = ["{name} {version}".format(**model) for model in used]
         text = _("Done: {model} on {device}, {seconds:.0f} s.")
         seconds = sum(report.get("seconds", {}).values())
-        lines = [text.format(model=name, device=report.get("device", ""), seconds=seconds)]
+        every = " + ".join(dict.fromkeys(names))
+        lines = [text.format(model=every, device=report.get("device", ""), seconds=seconds)]
         shown = report.get("fit", {}).get("reasons", ())  # beside the scan
         lines += [warning for warning in report.get("warnings", ()) if warning not in shown]
         self.say("\n".join(lines))
-        self._name_auto(name)
+        self._name_auto(names[0] if names else "")
 
     def _name_auto(self, model):
         """Beside "auto", the model that was chosen for this scan."""

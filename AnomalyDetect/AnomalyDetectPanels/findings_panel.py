@@ -15,6 +15,7 @@ CURVE_MILLISECONDS = 30
 CURVE_POINTS = 20
 LARGEST_Z = 15.0
 WHERE, ROW_PIXELS = 1, 22  # the column that takes what is left
+SEQUENCE = 7  # the column that is there for two sequences alone
 FINE = ("weak", "open", "close", "grow", "minimum", "uncertainty")
 MARKS = {"keep": "✓", "reject": "✗"}
 
@@ -183,13 +184,13 @@ class FindingsPanel(Panel):
         return timer
 
     def _make_table(self):
-        titles = ["#", _("where"), _("ml"), _("peak z"), "q", "±", "✓"]
+        titles = ["#", _("where"), _("ml"), _("peak z"), "q", "±", "✓", _("seen in")]
         table = self.ui.findingsTable
         table.setColumnCount(len(titles))
         table.setHorizontalHeaderLabels(titles)
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
-        for column, width in enumerate((26, 0, 44, 52, 48, 28, 24)):
+        for column, width in enumerate((26, 0, 44, 52, 48, 28, 24, 56)):
             table.setColumnWidth(column, width)
         table.horizontalHeader().setSectionResizeMode(WHERE, qt.QHeaderView.Stretch)
         for column, tip in enumerate(
@@ -201,6 +202,7 @@ class FindingsPanel(Panel):
                 _("Share of false alarms among findings as unusual as this one or more, for its size."),
                 _("▲ brighter than expected, ▼ darker; ? above the uncertainty limit."),
                 _("✓ kept, ✗ rejected."),
+                _("The sequence that the finding's peak was seen in."),
             )
         ):
             table.horizontalHeaderItem(column).setToolTip(tip)
@@ -332,6 +334,7 @@ class FindingsPanel(Panel):
         table, chosen = self.ui.findingsTable, self.chosen()
         rows = () if self.case is None else self.case.findings.table
         table.setRowCount(len(rows))
+        table.setColumnHidden(SEQUENCE, not any(row.sequence for row in rows))
         for place, row in enumerate(rows):
             verdict = self.case.verdicts.get(row.id)
             cells = (
@@ -342,6 +345,7 @@ class FindingsPanel(Panel):
                 "" if row.q is None else f"{row.q:.2g}",
                 SIGNS[row.sign] + (UNCERTAIN if row.uncertain else ""),
                 MARKS.get(verdict, ""),
+                row.sequence,
             )
             tip = _("Uncertainty {u:.1f} z, mean {mean:.1f} z, longest diameter {mm:.0f} mm").format(
                 u=row.uncertainty, mean=row.mean_z, mm=row.longest_diameter_mm

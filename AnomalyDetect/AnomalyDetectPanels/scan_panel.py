@@ -2,7 +2,7 @@
 
 from slicer.i18n import tr as _
 
-from AnomalyDetectLib.mrml.scan import describe, why_not_a_mask, why_not_a_scan
+from AnomalyDetectLib.mrml.scan import describe, why_not_a_mask, why_not_a_scan, why_not_also
 from AnomalyDetectPanels.panel import Panel
 
 SEQUENCES = ("auto", "T1", "T2", "FLAIR", "PD", "CT")
@@ -11,18 +11,21 @@ COLOURS = {"ok": "#009E73", "warn": "#E69F00", "refuse": "#D55E00", "unknown": "
 
 
 class ScanPanel(Panel):
-    """Volume, brain mask, sequence, and the line that says whether the scan fits the model."""
+    """Volume, a second sequence, brain mask, and the line that says whether the scan fits the model."""
 
     ui_file = "AnomalyDetectScan"
 
     def __init__(self, shell):
         super().__init__(shell)
         self._fit = {}
-        for selector in (self.ui.inputSelector, self.ui.maskSelector):
+        for selector in (self.ui.inputSelector, self.ui.alsoSelector, self.ui.maskSelector):
             selector.setMRMLScene(shell.scene)
-        for sequence in SEQUENCES:
-            self.ui.sequenceSelector.addItem(_("auto") if sequence == "auto" else sequence, sequence)
+        for box in (self.ui.sequenceSelector, self.ui.alsoSequenceSelector):
+            for sequence in SEQUENCES:
+                box.addItem(_("auto") if sequence == "auto" else sequence, sequence)
         self.ui.sequenceSelector.connect("currentIndexChanged(int)", self._on_sequence)
+        self.ui.alsoSequenceSelector.connect("currentIndexChanged(int)", self._on_also_sequence)
+        self.ui.alsoButton.connect("toggled(bool)", self._on_also)
         self.ui.checkButton.connect("clicked()", self._on_check)
         self.ui.sampleButton.connect("clicked()", shell.load_sample)
 
@@ -31,16 +34,31 @@ class ScanPanel(Panel):
         if self.parameters is None:
             return _("no scene is open")
         scan, mask = self.parameters.inputVolume, self.parameters.brainMask
-        return why_not_a_scan(scan) or why_not_a_mask(mask, scan)
+        reason = why_not_a_scan(scan) or why_not_a_mask(mask, scan)
+        return reason or why_not_also(self.parameters.alsoVolume, scan)
 
     def refresh(self):
         """The scan-fit line."""
         if self.parameters is None:
             return
         self.choose(self.ui.sequenceSelector, self.parameters.sequence)
+        self.choose(self.ui.alsoSequenceSelector, self.parameters.alsoSequence)
+        self._fold_also()
         busy = self.shell.why_busy()
         for widget, tip in (
             (self.ui.inputSelector, _("The brain scan in which anomalies are looked for.")),
+            (
+                self.ui.alsoButton,
+                _("Looks at a second sequence of the same patient, too: FLAIR beside T1, say."),
+            ),
+            (
+                self.ui.alsoSelector,
+                _("Another scan of the same patient, on any grid; it is moved onto the volume above."),
+            ),
+            (
+                self.ui.alsoSequenceSelector,
+                _("Contrast of the second sequence; auto: it is guessed from the tissues."),
+            ),
             (self.ui.maskSelector, _("A label map on the scan's grid; findings lie inside of it.")),
             (
                 self.ui.sampleButton,
@@ -81,7 +99,7 @@ class ScanPanel(Panel):
             report = self.case.result.report
             self._fit[self.case.nodes.scan.GetID()] = {
                 **report.get("fit", {}),
-                "modality": report.get("modality", ""),
+                "modality": " + ".join(report.get("sequences", ())) or report.get("modality", ""),
             }
         self.refresh()
 
@@ -92,6 +110,23 @@ class ScanPanel(Panel):
     def _on_sequence(self, index):
         if self.parameters is not None:
             self.parameters.sequence = self.ui.sequenceSelector.itemData(index)
+
+    def _on_also_sequence(self, index):
+        if self.parameters is not None:
+            self.parameters.alsoSequence = self.ui.alsoSequenceSelector.itemData(index)
+
+    def _on_also(self, wanted):
+        """Folded away, a second sequence is not used: nothing that isn't seen has a say."""
+        if not wanted and self.parameters is not None:
+            self.parameters.alsoVolume = None
+        self._fold_also()
+
+    def _fold_also(self):
+        """Open when it is wanted, and when a scene or a script has chosen one."""
+        if self.parameters is not None and self.parameters.alsoVolume is not None:
+            self.ui.alsoButton.checked = True
+        for widget in (self.ui.alsoSelector, self.ui.alsoSequenceSelector):
+            widget.setVisible(self.ui.alsoButton.checked)
 
     def _on_check(self):
         self.shell.check()

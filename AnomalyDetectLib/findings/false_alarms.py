@@ -18,6 +18,7 @@ from AnomalyDetectLib.findings.healthy_components import (
     SIGNS,
     Counts,
     HealthyComponents,
+    added,
     bin_of,
     count_components,
 )
@@ -50,10 +51,11 @@ class FalseAlarmTable:
     volume; an opening counts as the next smaller one of the table. Hysteresis uses the components at the weak
     threshold whose peak reaches the strong one. Growing and shrinking change the minimum volume as they
     change a ball's volume. Closing, uncertainty and the filling of cavities (which was on) don't enter;
-    `caveats` names what is approximate.
+    `caveats` names what is approximate. summed: of two sequences, see `summed`.
     """
 
     components: HealthyComponents
+    summed: bool = False
 
     @classmethod
     def from_maps(
@@ -156,6 +158,8 @@ class FalseAlarmTable:
     def caveats(self, settings: FindingsSettings) -> tuple[str, ...]:
         """What makes `expected` approximate under these settings, one sentence each."""
         notes = []
+        if self.summed:
+            notes.append("Two sequences: the false alarms of both are added; there may be fewer.")
         if self.extrapolates(self.expected(settings)):
             notes.append(f"Less than one finding in {self.n_scans} healthy scans: the tail is extrapolated.")
         if settings.close_mm > 0:
@@ -297,6 +301,16 @@ class FalseAlarmTable:
         mean = axes.thresholds[at[1]] + excess
         value = math.log(max(volume_mm3 * mean, 1e-9)) - floor
         return _tail(log_mass[order] - floor, histogram[order], value)
+
+
+def summed(one: FalseAlarmTable | None, two: FalseAlarmTable | None) -> FalseAlarmTable | None:
+    """The table of a score that two sequences share: at most the sum of both; None when one has no table.
+
+    Raises `AnomalyDetectError` when the tables' axes differ.
+    """
+    if one is None or two is None:
+        return None
+    return FalseAlarmTable(added(one.components, two.components), summed=True)
 
 
 def benjamini_hochberg(p: FloatColumn) -> FloatColumn:

@@ -38,7 +38,7 @@ class Finding:
     Benjamini-Hochberg across the scan's findings; None without calibration. sign: bright or dark.
     uncertainty: mean, z. uncertain: whether it is above the limit. longest_diameter_mm: between the two voxel
     centres that are farthest apart. elongation: square root of the largest over the second principal moment,
-    1 for a ball or a disc.
+    1 for a ball or a disc. sequence: the one of two that its peak was seen in, "" for one scan alone.
     """
 
     id: int
@@ -55,6 +55,7 @@ class Finding:
     uncertain: bool
     longest_diameter_mm: float
     elongation: float
+    sequence: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +178,7 @@ class _Table:
         mean = self.mean(self.score)
         elongation, p, q = self.elongation(centre), *self.p_and_q(peak, mean)
         uncertainty = self.mean(findings.maps.uncertainty.reshape(-1)[self.voxels].astype(np.float64))
-        regions = self.regions()
+        regions, sequences = self.regions(), self.sequences(signed)
         return [
             Finding(
                 id=int(findings.ids[rank]),
@@ -198,6 +199,7 @@ class _Table:
                 uncertain=bool(findings.measures.uncertain[rank]),
                 longest_diameter_mm=self.longest_diameter(rank),
                 elongation=float(elongation[rank]),
+                sequence=sequences[rank],
             )
             for rank in range(self.n)
         ]
@@ -210,6 +212,15 @@ class _Table:
         at_voxel = codes.reshape(-1)[self.voxels].astype(np.int64)
         counts = np.bincount(self.ranks * np.int64(N_CODES) + at_voxel, minlength=self.n * N_CODES)
         return [self.findings.atlas.locate_counts(row) for row in counts.reshape(self.n, N_CODES)]
+
+    def sequences(self, signed: FloatColumn) -> list[str]:
+        """The sequence that each finding's peak comes from, by score in the direction of its sign (m,)."""
+        maps = self.findings.maps
+        if maps.sequence is None:
+            return [""] * self.n
+        order = np.lexsort((-signed, self.ranks))
+        codes = maps.sequence.reshape(-1)[self.voxels[order[self.starts[:-1]]]]
+        return [maps.sequence_names[code - 1] if code else "" for code in codes]
 
     def elongation(self, centre: FloatColumn) -> FloatColumn:
         """Square root of the largest over the second principal moment of each finding, (n,)."""

@@ -144,6 +144,45 @@ def pooled(parts: Iterable[HealthyComponents]) -> HealthyComponents:
     )
 
 
+def added(one: HealthyComponents, two: HealthyComponents) -> HealthyComponents:
+    """At most what two sequences of the same healthy heads show together: the components of both.
+
+    The counts are scaled to the smaller number of scans, which is what is known for sure. How the two go
+    together is not known; the squares are the largest that there can be, (√a + √b)² (Cauchy-Schwarz).
+    Raises `AnomalyDetectError` when the axes differ.
+    """
+    if _axes(one) != _axes(two):
+        raise AnomalyDetectError(
+            "false-alarm tables: those of two models differ in axes; calibrate both again"
+        )
+    n = min(one.n_scans, two.n_scans)
+    shares = [n / part.n_scans for part in (one, two)]
+    roots = [np.sqrt(part.squares * share) for part, share in zip((one, two), shares, strict=True)]
+    return replace(
+        one,
+        n_scans=n,
+        peaks=_scaled(one.peaks, shares[0]) + _scaled(two.peaks, shares[1]),
+        means=_scaled(one.means, shares[0]) + _scaled(two.means, shares[1]),
+        squares=np.ceil((roots[0] + roots[1]) ** 2 - 1e-9).astype(np.int64),
+    )
+
+
+def _axes(components: HealthyComponents) -> tuple[tuple[float, ...], ...]:
+    return (components.thresholds, components.openings_mm, components.volumes_mm3, components.excesses)
+
+
+def _scaled(counts: Counts, share: float) -> Counts:
+    """Histograms (2, o, t, v, e) times a share, in whole components, of which none gets lost: rounded are
+    the numbers that reach a size and strength, not those of single cells.
+    """
+    if share == 1:
+        return counts
+    cells = counts.reshape(*counts.shape[:3], -1)[..., ::-1]
+    reaching = np.rint(cells.cumsum(axis=3) * share).astype(np.int64)
+    scaled = np.diff(reaching, axis=3, prepend=0)[..., ::-1]
+    return np.asarray(scaled.reshape(counts.shape))
+
+
 def _histograms(
     engine: FindingsEngine, thresholds: tuple[float, ...], openings_mm: tuple[float, ...]
 ) -> tuple[Counts, Counts]:

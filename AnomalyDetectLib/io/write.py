@@ -31,10 +31,10 @@ RESULT_FILES = (
     "preview.png",
     "report.json",  # last: where it stands, the others stand too
 )
-# Beside them when a viewer asks, for its own engine: codes of the atlas, not there without alignment, and
-# where the brain is.
-REGIONS, BRAIN = "regions.nii.gz", "brain.nii.gz"
-OURS = frozenset((*RESULT_FILES, REGIONS, BRAIN))
+# Beside them when a viewer asks, for its own engine: codes of the atlas, not there without alignment, where
+# the brain is, and which of two sequences gave the score.
+REGIONS, BRAIN, SEQUENCES = "regions.nii.gz", "brain.nii.gz", "sequences.nii.gz"
+OURS = frozenset((*RESULT_FILES, REGIONS, BRAIN, SEQUENCES))
 
 CHUNK = 1 << 20
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"  # no name, no time: equal input gives equal bytes

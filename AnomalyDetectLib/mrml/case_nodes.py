@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 OWNED = "AnomalyDetect.Role"
 # Shown from this share of the largest value on, so that the small differences of normal tissue veil nothing.
 RESIDUAL_SHOWN, UNCERTAINTY_SHOWN = 0.25, 0.35
-VOLUMES = ("healthy", "residual", "score", "uncertainty", "regions", "brain_mask")
+HIDDEN = ("regions", "brain_mask", "sequences")  # for the engine, not for the reader
+VOLUMES = ("healthy", "residual", "score", "uncertainty", *HIDDEN)
 ROLES = (*VOLUMES, "segmentation", "labelmap", "uncertain", "brain")
 # What a saved scene can do without.
-OPTIONAL = ("regions", "brain_mask", "uncertain", "brain")
+OPTIONAL = (*HIDDEN, "uncertain", "brain")
 
 
 @dataclass(frozen=True, eq=False)
 class CaseNodes:
     """The nodes that one detection added to the scene.
 
-    scan: the reader's own volume. healthy, residual, score, uncertainty, regions, brain_mask: scalar volumes
-    on its grid; the last two may be None. segmentation: one segment a finding. labelmap: the findings' ids.
-    uncertain: label map, the hatching of uncertain findings, None in an old scene. brain: surface.
+    scan: the reader's own volume. healthy, residual, score, uncertainty, regions, brain_mask, sequences:
+    scalar volumes on its grid; the last three may be None. segmentation: one segment a finding. labelmap: the
+    findings' ids. uncertain: label map, the hatching of uncertain findings, None in an old scene. brain:
+    surface.
     """
 
     scan: Any
@@ -42,6 +44,7 @@ class CaseNodes:
     uncertainty: Any
     regions: Any
     brain_mask: Any
+    sequences: Any
     segmentation: Any
     labelmap: Any
     uncertain: Any
@@ -70,7 +73,7 @@ def add_case(scan: Any, result: Result) -> Generator[None, None, CaseNodes]:
     The steps let the event loop turn between nodes. When anything fails, or the generator is closed before
     its end, what was added is removed again.
     """
-    added: dict[str, Any] = {"regions": None}
+    added: dict[str, Any] = dict.fromkeys(HIDDEN)
     complete = False
     try:
         for role, array in result.arrays.items():
@@ -136,7 +139,7 @@ def _own(node: Any, role: str, scan: Any) -> None:
 
 
 def _show(node: Any, role: str, scan: Any, result: Result) -> None:
-    if role in ("regions", "brain_mask"):
+    if role in HIDDEN:
         node.SetHideFromEditors(True)
         return
     node.CreateDefaultDisplayNodes()

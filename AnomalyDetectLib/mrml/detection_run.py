@@ -97,13 +97,17 @@ class _Run:
         shutil.rmtree(self._folder, ignore_errors=True)
         return [message]
 
-    def _answers(self, request: Message, mask: Any) -> Steps:
-        """Write the scan, send the request, and pass its answers on."""
-        paths = {"input": self._folder / "scan.nii"}
-        yield from _waiting(Background(_writer(self.scan, paths["input"], np.float32)))
-        if mask is not None:
-            paths["brain_mask"] = self._folder / "mask.nii"
-            yield from _waiting(Background(_writer(mask, paths["brain_mask"], np.uint8)))
+    def _answers(self, request: Message, mask: Any, also: Any = None) -> Steps:
+        """Write the scan and what belongs to it, send the request, and pass its answers on."""
+        paths = {}
+        for name, node, kind in (
+            ("input", self.scan, np.float32),
+            ("brain_mask", mask, np.uint8),
+            ("also", also, np.float32),
+        ):
+            if node is not None:
+                paths[name] = self._folder / f"{name}.nii"
+                yield from _waiting(Background(_writer(node, paths[name], kind)))
         self._office.submit(self.identity, request | {name: str(path) for name, path in paths.items()})
         while True:
             yield self._office.poll(self.identity)
@@ -132,13 +136,15 @@ class DetectionRun(_Run):
         *,
         saved: str = "",
         ahead: Ahead | None = None,
+        also: Any = None,
     ) -> None:
         """options: of the worker's request. scan, mask: volume nodes. saved: the session of an earlier
-        sitting. ahead: the same scan, computed before.
+        sitting. ahead: the same scan, computed before. also: volume node, a second sequence on any grid.
         """
         super().__init__(office, scan)
         self.opened: OpenCase | None = None
         self._options, self._mask, self._saved, self._ahead = options, mask, saved, ahead
+        self._also = also
         self._steps = self._walk()
 
     def _walk(self) -> Steps:
@@ -169,7 +175,7 @@ class DetectionRun(_Run):
             return self._ahead.done
         request = {"type": "detect", **self._options, "out": str(self._folder / "out")}
         request["case"] = safe_name(str(self.scan.GetName()))
-        for messages in self._answers(request, self._mask):
+        for messages in self._answers(request, self._mask, self._also):
             for message in messages:
                 if message["type"] == "done":
                     return message
@@ -247,7 +253,9 @@ def _rebuild(maps: dict[str, Any], place: Any, report: Message) -> Result:
     from AnomalyDetectLib.volume import Grid
 
     regions, brain = maps.pop("regions", None), maps.pop("brain_mask", maps["score"]) != 0
+    sequence, names = maps.pop("sequences", None), tuple(report.get("sequences", ()))
     i, j, k = maps["score"].shape
     grid = Grid((i, j, k), place)
     image: dict[str, Any] = {name: report.get(name) for name in ("image_score", "image_p")}
-    return built(AnomalyMaps(grid=grid, brain=brain, region=regions, **maps, **image), report)
+    beside: dict[str, Any] = {"region": regions, "sequence": sequence, "sequence_names": names}
+    return built(AnomalyMaps(grid=grid, brain=brain, **beside, **maps, **image), report)

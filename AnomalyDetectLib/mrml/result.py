@@ -28,9 +28,9 @@ class Result:
     """One case as the worker left it.
 
     maps: on the scan's grid. engine: built on them. settings: that the worker chose. report: report.json.
-    expected: false alarms in a healthy brain that were asked for, None without calibration. arrays: the maps
-    and the brain mask as VTK stores them, (k,j,i). limits: largest value to show of score, residual,
-    uncertainty. surface: vtkPolyData of the brain's outside, RAS mm.
+    expected: false alarms in a healthy brain that were asked for, None without calibration. arrays: the maps,
+    and what the engine needs beside them, as VTK stores them, (k,j,i). limits: largest value to
+    show of score, residual, uncertainty. surface: vtkPolyData of the brain's outside, RAS mm.
     """
 
     maps: AnomalyMaps
@@ -50,7 +50,7 @@ def read_result(files: Mapping[str, str], expected: float | None = None) -> Resu
     Raises `AnomalyDetectError` when a file is missing or damaged.
     """
     from AnomalyDetectLib.io.read import read_volume
-    from AnomalyDetectLib.io.write import BRAIN, REGIONS
+    from AnomalyDetectLib.io.write import BRAIN, REGIONS, SEQUENCES
     from AnomalyDetectLib.scoring.maps import AnomalyMaps
 
     report = json.loads(Path(files["report"]).read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def read_result(files: Mapping[str, str], expected: float | None = None) -> Resu
     arrays = {name: volume.array for name, volume in volumes.items()}
     beside = {
         name: _read(str(path), read_volume).array.astype(np.uint8)
-        for name in (REGIONS, BRAIN)
+        for name in (REGIONS, BRAIN, SEQUENCES)
         if (path := Path(files["score"]).with_name(name)).is_file()
     }
     maps = AnomalyMaps(
@@ -68,17 +68,19 @@ def read_result(files: Mapping[str, str], expected: float | None = None) -> Resu
         region=beside.get(REGIONS),
         image_score=report.get("image_score"),
         image_p=report.get("image_p"),
+        sequence=beside.get(SEQUENCES),
+        sequence_names=tuple(report.get("sequences", ())),
         **arrays,
     )
     return built(maps, report, expected)
 
 
 def built(maps: AnomalyMaps, report: Mapping[str, Any], expected: float | None = None) -> Result:
-    """The engine on maps, with the calibration of the model that the report names."""
+    """The engine on maps, with the calibration of the models that the report names."""
     from AnomalyDetectLib.findings.engine import FindingsEngine
     from AnomalyDetectLib.findings.settings import FindingsSettings
 
-    table = false_alarm_table(str(report.get("model", {}).get("name", "")))
+    table = calibration_of(report)
     engine = FindingsEngine(maps, false_alarms=table, atlas=_atlas())
     threshold = float(report.get("threshold", FindingsSettings().threshold))
     settings = FindingsSettings(threshold=threshold, hide_uncertain=False)  # a reader sees them, marked
@@ -91,6 +93,8 @@ def built(maps: AnomalyMaps, report: Mapping[str, Any], expected: float | None =
     arrays["brain_mask"] = np.ascontiguousarray(maps.brain.T).view(np.uint8)
     if maps.region is not None:
         arrays["regions"] = np.ascontiguousarray(maps.region.T)
+    if maps.sequence is not None:
+        arrays["sequences"] = np.ascontiguousarray(maps.sequence.T)
     limits = {
         "score": max(SCORE_LIMIT_Z, min(engine.largest_score, LARGEST_LIMIT * settings.threshold)),
         "residual": _limit(np.abs(maps.residual[maps.brain])),
@@ -105,8 +109,20 @@ def _limit(values: NDArray[np.floating[Any]]) -> float:
     return max(float(np.percentile(values[::7], 99.9)), 1e-3) if values.size else 1.0
 
 
-def false_alarm_table(model: str) -> FalseAlarmTable | None:
-    """A model's calibration, its checksum verified; None when the model has none.
+def calibration_of(report: Mapping[str, Any]) -> FalseAlarmTable | None:
+    """The calibration that a report's findings were made with; of two sequences the sum of both."""
+    from AnomalyDetectLib.findings.false_alarms import summed
+
+    tables = [
+        false_alarm_table(str(used.get("model", {}).get("name", "")), str(used.get("modality", "")))
+        for used in (report, report.get("also"))
+        if used is not None
+    ]
+    return tables[0] if len(tables) == 1 else summed(*tables)
+
+
+def false_alarm_table(model: str, contrast: str = "") -> FalseAlarmTable | None:
+    """A model's calibration for a contrast, its checksum verified; None when the model has none.
 
     Raises `ModelError` when the file is not the one that the card names. Reads the card as it stands: the
     library's own reader would import torch into the viewer.
@@ -116,10 +132,14 @@ def false_alarm_table(model: str) -> FalseAlarmTable | None:
     from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
     from AnomalyDetectLib.resources import resources_folder
 
-    path = resources_folder() / "Models" / model / "false_alarms.json"
-    if not model or not path.is_file():
+    folder = resources_folder() / "Models" / model
+    if not model or not (folder / "card.json").is_file():
         return None
-    card = json.loads((path.parent / "card.json").read_text(encoding="utf-8"))
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    first = contrast in ("", card["contrasts"][0])
+    path = folder / ("false_alarms.json" if first else f"false_alarms-{contrast}.json")
+    if not path.is_file():
+        return None
     if sha256_of(path) != card["sha256"].get(path.name):
         raise ModelError(f"{model}: {path.name} is not the card's; install the model again")
     return FalseAlarmTable.from_json(path.read_text(encoding="utf-8"))

@@ -48,6 +48,16 @@ def why_not_a_mask(mask: Any, scan: Any) -> str:
     return ""
 
 
+def why_not_also(also: Any, scan: Any) -> str:
+    """Why a volume can't be the second sequence beside a scan; "" when it can, or when there is none."""
+    if also is None:
+        return ""
+    if also is scan:
+        return "the second sequence is the scan itself; choose another one of the same patient, or none"
+    reason = why_not_a_scan(also)
+    return f"second sequence: {reason}" if reason else ""
+
+
 def affine(node: Any) -> NDArray[np.float64]:
     """4x4 IJK to RAS, mm, of a volume node itself, without the transforms above it."""
     matrix = vtk.vtkMatrix4x4()

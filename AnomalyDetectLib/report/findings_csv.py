@@ -25,6 +25,7 @@ COLUMNS = (
     "uncertain",
     "longest_diameter_mm",
     "elongation",
+    "sequence",
 )
 
 
@@ -48,6 +49,7 @@ def row(finding: Finding) -> dict[str, str]:
         "uncertain": "yes" if finding.uncertain else "no",
         "longest_diameter_mm": f"{finding.longest_diameter_mm:.1f}",
         "elongation": f"{finding.elongation:.2f}",
+        "sequence": finding.sequence,
     }
 
 

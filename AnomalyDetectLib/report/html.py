@@ -76,7 +76,7 @@ def data_uri(picture: Path) -> str:
 def content(report: Mapping[str, Any], decisions: Mapping[int, Decision] | None) -> dict[str, Any]:
     """What the template lays out, every number already written with its unit's digits."""
     rows = [finding_row(row, decisions) for row in report.get("findings", ())]
-    fit = report.get("fit", {})
+    fit, second = report.get("fit", {}), report.get("also")
     verdict = str(fit.get("verdict", ""))
     return {
         "case": str(report.get("case", "")) or "case",
@@ -84,12 +84,14 @@ def content(report: Mapping[str, Any], decisions: Mapping[int, Decision] | None)
         "notice": NOTICE,
         "findings": rows,
         "decided": any(row["decision"] or row["note"] for row in rows),
+        "two_sequences": any(row["sequence"] for row in rows),
         "thresholds": thresholds(report),
         "verdict": verdict,
         "fit": VERDICTS.get(verdict, "It was not examined whether the scan fits the model."),
         "reasons": list(fit.get("reasons", ())),
         "warnings": list(report.get("warnings", ())),
         "model": model_facts(report.get("model", {})),
+        "second_model": model_facts(second["model"]) if second else [],
         "about": case_facts(report),
     }
 
@@ -115,6 +117,7 @@ def finding_row(row: Mapping[str, Any], decisions: Mapping[int, Decision] | None
             number(row["uncertainty"], ".1f"),
         ],
         "sign": SIGNS[row["sign"]],
+        "sequence": row.get("sequence", ""),
         "decision": verdict or "",
         "note": note or "",
     }
@@ -152,7 +155,8 @@ def thresholds(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             "not known" if expected is None else f"{expected:.2g}",
             "the model has no calibration on healthy scans"
             if expected is None
-            else "findings that a healthy brain shows on average at these settings",
+            else "findings that a healthy brain shows on average at these settings"
+            + ("; two sequences: the false alarms of both are added" if report.get("also") else ""),
         ),
     ]
     settings = report.get("settings", {})
@@ -208,10 +212,12 @@ def card_of(name: str) -> dict[str, Any]:
 
 def case_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where the scan came from, and what computed the findings when."""
-    seconds = report.get("seconds", {})
+    seconds, second = report.get("seconds", {}), report.get("also") or {}
     facts = [
         ("scan", report.get("input")),
         ("modality", report.get("modality")),
+        ("second sequence", second.get("input")),
+        ("its modality", second.get("modality")),
         ("AnomalyDetect", report.get("version")),
         ("device", report.get("device")),
         ("time taken", f"{sum(seconds.values()):.0f} s" if seconds else None),

@@ -28,6 +28,23 @@ class ModelUsed:
 
 
 @dataclass(frozen=True)
+class SecondUsed:
+    """A second sequence of the same patient: what stands of it in the report.
+
+    input: the path as it was given. modality: as given or guessed. fit: with its own model. brain_overlap:
+    Dice of both scans' brains after coregistration. second_from_first: 4x4 rigid, RAS mm of the first scan
+    to RAS mm of the second.
+    """
+
+    input: str
+    modality: str
+    model: ModelUsed
+    fit: ScanFit
+    brain_overlap: float
+    second_from_first: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class CaseReport:
     """Everything that report.json holds of one case.
 
@@ -35,7 +52,8 @@ class CaseReport:
     image_p: its p-value among healthy scans; None without calibration. threshold: z. expected_false_alarms:
     findings in a healthy brain at this setting; None without calibration. findings: rows of the table. fit:
     the gate's verdict. stripped: the scan came without skull. alignment_overlap: Dice of the aligned brain
-    with the template's. seconds: wall time of each stage. warnings: one sentence each.
+    with the template's. seconds: wall time of each stage. warnings: one sentence each. also: the second
+    sequence, None for one scan alone; sequences: what the findings' rows call the two.
     """
 
     case: str
@@ -54,6 +72,8 @@ class CaseReport:
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     version: str = __version__
+    also: SecondUsed | None = None
+    sequences: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values, in the order in which a reader wants them."""
@@ -62,6 +82,8 @@ class CaseReport:
             "input": self.input,
             "modality": self.modality,
             "model": dataclasses.asdict(self.model),
+            "also": None if self.also is None else plain(dataclasses.asdict(self.also)),
+            "sequences": list(self.sequences),
             "image_score": plain(self.image_score),
             "image_p": plain(self.image_p),
             "threshold": plain(self.threshold),

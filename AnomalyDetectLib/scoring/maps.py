@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from AnomalyDetectLib.errors import VolumeError
 from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Grid, check_affine
@@ -20,7 +21,8 @@ class AnomalyMaps:
     uncertainty: float32 >= 0, standard deviation of the score, z. region: uint8, coarse location (see
     `findings.atlas`), 0 where unknown; None when the scan isn't aligned to the template.
     image_score: one number for the whole scan; image_p: its p-value among healthy scans; None without
-    calibration.
+    calibration. sequence: uint8, which of two sequences gave the score, 1 or 2, 0 outside the brain; None
+    for one scan alone. sequence_names: what the table calls them, such as T1 and FLAIR.
     """
 
     grid: Grid
@@ -32,6 +34,8 @@ class AnomalyMaps:
     region: np.ndarray | None = None
     image_score: float | None = None
     image_p: float | None = None
+    sequence: NDArray[np.uint8] | None = None
+    sequence_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("brain", "healthy", "residual", "score", "uncertainty"):
@@ -39,6 +43,8 @@ class AnomalyMaps:
                 raise VolumeError(
                     f"{name}: shape {getattr(self, name).shape} is not the grid's {self.grid.shape}"
                 )
+        if self.sequence is not None and self.sequence.shape != self.grid.shape:
+            raise VolumeError(f"sequence: shape {self.sequence.shape} is not the grid's {self.grid.shape}")
 
     @classmethod
     def from_score(

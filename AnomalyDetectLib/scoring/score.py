@@ -109,14 +109,14 @@ def score(volume: Volume, prepared: Prepared, rebuild: Rebuild, scorer: Scorer) 
         healthy=healthy,
         residual=volume.array - healthy,
         score=box.expand(np.where(inside, way.to_input(z), 0).astype(np.float32)),
-        uncertainty=box.expand(np.where(inside, way.to_input(_uncertainty(prepared, rebuild, scorer)), 0)),
+        uncertainty=box.expand(np.where(inside, way.to_input(uncertainty(prepared, rebuild, scorer)), 0)),
         region=region,
         image_score=number,
         image_p=scorer.image_p(number),
     )
 
 
-def _uncertainty(prepared: Prepared, rebuild: Rebuild, scorer: Scorer) -> FloatArray:
+def uncertainty(prepared: Prepared, rebuild: Rebuild, scorer: Scorer) -> FloatArray:
     """SD of the rebuild (X,Y,Z) in units of how far healthy voxels stray from painted anatomy, else of the
     healthy residual's SD; 0 where the model gives no variance.
 

@@ -12,6 +12,7 @@ from AnomalyDetectLib.findings import (
     FindingsSettings,
     benjamini_hochberg,
 )
+from AnomalyDetectLib.findings.false_alarms import summed
 
 EXPECTED = (0.1, 0.3, 1, 3, 10)
 KINDS = {
@@ -188,3 +189,41 @@ def test_q_is_the_rate_of_benjamini_and_hochberg() -> None:
     q = benjamini_hochberg(np.array([0.04, 0.001, 0.03, 0.5]))
     np.testing.assert_allclose(q, [0.16 / 3, 0.004, 0.16 / 3, 0.5])
     assert len(benjamini_hochberg(np.zeros(0))) == 0
+
+
+@pytest.fixture(scope="module")
+def fewer(healthy) -> FalseAlarmTable:
+    """A calibration on 20 other healthy scans."""
+    return FalseAlarmTable.from_maps(healthy(seed) for seed in range(500, 520))
+
+
+def test_two_sequences_are_expected_to_show_the_false_alarms_of_both(false_alarms, fewer) -> None:
+    both = summed(false_alarms, fewer)
+    assert both is not None
+    assert both.n_scans == 20
+    counts, one, two = (
+        table.components.exceedances() / table.n_scans for table in (both, false_alarms, fewer)
+    )
+    np.testing.assert_allclose(counts[:2], (one + two)[:2], atol=0.5 / 20 + 1e-9)
+    settings = FindingsSettings(threshold=3.0)
+    apart = false_alarms.expected(settings) + fewer.expected(settings)
+    assert both.expected(settings) == pytest.approx(apart, rel=0.1)
+    assert both.threshold_for(1.0, settings) > false_alarms.threshold_for(1.0, settings)
+
+
+def test_the_sum_says_that_it_is_one(false_alarms, fewer) -> None:
+    both = summed(false_alarms, fewer)
+    assert both is not None
+    assert any("Two sequences" in note for note in both.caveats(FindingsSettings()))
+    assert not any("Two sequences" in note for note in false_alarms.caveats(FindingsSettings()))
+
+
+def test_without_both_calibrations_nothing_is_promised(false_alarms) -> None:
+    assert summed(false_alarms, None) is None
+    assert summed(None, false_alarms) is None
+
+
+def test_tables_of_different_axes_are_not_added(false_alarms, healthy) -> None:
+    other = FalseAlarmTable.from_maps([healthy(1)], openings_mm=(0.0, 4.0))
+    with pytest.raises(AnomalyDetectError, match="axes"):
+        summed(false_alarms, other)

@@ -15,7 +15,7 @@ from AnomalyDetectLib.models.zoo import cards
 from AnomalyDetectLib.prepare.prepared import ScanFit
 from AnomalyDetectLib.report.html import write_html
 from AnomalyDetectLib.report.notice import NOTICE
-from AnomalyDetectLib.report.report_json import CaseReport, ModelUsed
+from AnomalyDetectLib.report.report_json import CaseReport, ModelUsed, SecondUsed
 from Testing.report.cases import finding
 
 PIXELS = b"\x89PNG\r\n\x1a\n not really a picture"
@@ -196,3 +196,22 @@ def test_a_missing_picture_is_named_and_leaves_nothing_behind(tmp_path: Path) ->
 def test_a_place_that_can_not_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="choose another folder"):
         write_html(report(), None, tmp_path / "no folder" / "report.html")
+
+
+def test_two_sequences_are_named_with_their_models_and_each_finding_with_the_one_that_saw_it(
+    tmp_path: Path,
+) -> None:
+    alone, both = tmp_path / "alone.html", tmp_path / "both.html"
+    write_html(report(), None, alone)
+    assert "sequence" not in Page(alone.read_text(encoding="utf-8")).row("#")
+    second = SecondUsed(
+        "scans/flair.nii.gz", "FLAIR", ModelUsed("restore-flair", "2.0"), ScanFit(), 0.95, ((1.0, 0.0),)
+    )
+    rows = (finding(sequence="T1"), finding(id=2, sequence="FLAIR"))
+    write_html(report(also=second, sequences=("T1", "FLAIR"), findings=rows), None, both)
+    page = Page(both.read_text(encoding="utf-8"))
+    column = page.row("#").index("sequence")
+    assert [page.row(number)[column] for number in ("1", "2")] == ["T1", "FLAIR"]
+    assert page.row("second sequence")[1] == "scans/flair.nii.gz"
+    assert "restore-flair 2.0" in page.text
+    assert "the false alarms of both are added" in page.text

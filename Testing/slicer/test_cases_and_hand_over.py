@@ -18,7 +18,7 @@ import pytest
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.mrml.case_queue import open_folder, open_list
 from Testing.slicer.conftest import ROOT
-from Testing.slicer.small_case import AFFINE, scan_array
+from Testing.slicer.small_case import AFFINE, add_scan, scan_array
 
 
 def wait(until: Any) -> None:
@@ -208,6 +208,17 @@ def test_a_list_names_cases_apart_and_says_what_is_missing(tmp_path: Path) -> No
     table.write_text("scans\nx\n", encoding="utf-8")
     with pytest.raises(AnomalyDetectError, match="no column path"):
         open_list(table)
+
+
+def test_a_case_of_a_queue_never_gets_the_second_sequence_of_another_patient(
+    panel: Any, slicer: Any, tmp_path: Path
+) -> None:
+    write_scans(tmp_path, ["a.nii.gz"])
+    panel.parameters.alsoVolume = add_scan(slicer, name="of another patient")
+    panel.panels["cases"].open(open_folder(tmp_path))
+    wait(lambda: panel.logic.case is not None and not panel.logic.busy)
+    assert panel.parameters.alsoVolume is None
+    assert not any("also" in request for request in panel.logic.client.requests)
 
 
 def test_the_next_case_is_computed_while_this_one_is_read(panel: Any, slicer: Any, tmp_path: Path) -> None:

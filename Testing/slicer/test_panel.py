@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
+from AnomalyDetectLib.io.write import write_nifti
+from AnomalyDetectLib.volume import Grid
 from Testing.slicer.conftest import detect
 from Testing.slicer.small_case import AFFINE, SHAPE, add_scan, brain, score_array, write_results
 
@@ -910,3 +913,118 @@ def test_a_damaged_folder_installs_nothing_and_the_panel_says_why(
 def test_a_closed_dialogue_installs_nothing(panel: Any, monkeypatch: Any) -> None:
     told, said = install_from(panel, "", monkeypatch)
     assert (told, said) == ([], "")
+
+
+@pytest.fixture
+def two_sequences(panel: Any, tmp_path: Any) -> Any:
+    """The panel whose worker answers as for two sequences: the second one saw the first finding's half."""
+    files = write_results(tmp_path / "two")
+    sequence = np.where(brain(), 1, 0).astype(np.uint8)
+    sequence[: SHAPE[0] // 2][brain()[: SHAPE[0] // 2]] = 2
+    write_nifti(sequence, Grid(SHAPE, AFFINE), Path(files["score"]).with_name("sequences.nii.gz"))
+    report = json.loads(Path(files["report"]).read_text(encoding="utf-8"))
+    second = {"input": "b", "modality": "FLAIR", "model": {"name": "", "version": "1.0"}}
+    report |= {"also": second, "sequences": ["T1", "FLAIR"]}
+    Path(files["report"]).write_text(json.dumps(report), encoding="utf-8")
+    panel.logic.client.files = files
+    return panel
+
+
+def add_second(slicer: Any) -> Any:
+    """A volume on another grid than the small scan."""
+    node = add_scan(slicer, np.diag([2.5, 2.0, 3.0, 1.0]), name="flair")
+    slicer.util.updateVolumeFromArray(node, np.ones((20, 30, 40), np.float32) * np.arange(40))
+    return node
+
+
+def test_a_second_sequence_is_folded_away_until_it_is_wanted(panel: Any, scan: Any, slicer: Any) -> None:
+    ui, flair = panel.panels["scan"].ui, add_second(slicer)
+    panel.panels["scan"].ui.inputSelector.setCurrentNode(scan)
+    assert not ui.alsoSelector.visible
+    ui.alsoButton.click()
+    assert ui.alsoSelector.visible
+    ui.alsoSelector.setCurrentNode(flair)
+    assert panel.parameters.alsoVolume is flair
+    ui.alsoButton.click()
+    assert not ui.alsoSelector.visible
+    assert panel.parameters.alsoVolume is None
+
+
+def test_the_scan_itself_as_second_sequence_disables_detect_and_says_why(panel: Any, scan: Any) -> None:
+    ui, button = panel.panels["scan"].ui, panel.panels["detect"].ui.detectButton
+    ui.inputSelector.setCurrentNode(scan)
+    assert button.enabled
+    panel.parameters.alsoVolume = scan
+    assert not button.enabled
+    assert "scan itself" in button.toolTip
+    assert ui.alsoSelector.visible
+
+
+def test_two_sequences_are_sent_and_the_table_says_which_one_saw_a_finding(
+    two_sequences: Any, scan: Any, slicer: Any, monkeypatch: Any
+) -> None:
+    panel, shapes = two_sequences, []
+    client = panel.logic.client
+    submit = client.submit
+
+    def looking(request: dict[str, Any]) -> None:
+        if request["type"] == "detect":
+            shapes.append(nib.load(request["also"]).shape)
+            assert request["also_modality"] == "FLAIR"
+        submit(request)
+
+    monkeypatch.setattr(client, "submit", looking)
+    panel.parameters.alsoVolume = add_second(slicer)
+    panel.parameters.alsoSequence = "FLAIR"
+    detect(panel, scan)
+    assert shapes == [(40, 30, 20)]
+    table = panel.panels["findings"].ui.findingsTable
+    assert not table.isColumnHidden(7)
+    assert {row[7] for row in rows(panel)} == {"T1", "FLAIR"}
+    first = panel.logic.case.findings.table[0]
+    assert first.sequence == ("FLAIR" if first.centroid_ras_mm[0] < 0 else "T1")
+    assert "T1 + FLAIR" in panel.panels["scan"].ui.fitLabel.text
+
+
+def test_a_scene_with_two_sequences_still_knows_which_one_saw_a_finding(
+    two_sequences: Any, scan: Any, slicer: Any
+) -> None:
+    panel = two_sequences
+    detect(panel, scan)
+    before = rows(panel)
+    panel.parameters.inputVolume = add_scan(slicer, name="other")
+    wait(lambda: not panel.logic.busy)
+    panel.parameters.inputVolume = scan
+    wait(lambda: not panel.logic.busy and panel.logic.case is not None)
+    assert rows(panel) == before
+    assert {row[7] for row in before} == {"T1", "FLAIR"}
+
+
+def test_one_scan_alone_has_no_column_for_the_sequence(opened: Any) -> None:
+    assert opened.panels["findings"].ui.findingsTable.isColumnHidden(7)
+
+
+def test_the_sliders_calibration_is_the_contrasts_own_and_for_two_sequences_the_sum(
+    tmp_path: Any, monkeypatch: Any
+) -> None:
+    from AnomalyDetectLib.checksums import sha256_of
+    from AnomalyDetectLib.findings import FalseAlarmTable
+    from AnomalyDetectLib.mrml.result import calibration_of
+    from AnomalyDetectLib.scoring.maps import AnomalyMaps
+
+    folder = tmp_path / "Models" / "two-contrasts"
+    folder.mkdir(parents=True)
+    maps = AnomalyMaps.from_score(score_array(), brain=brain(), affine=AFFINE)
+    for name, n_scans in (("false_alarms.json", 1), ("false_alarms-FLAIR.json", 2)):
+        table = FalseAlarmTable.from_maps([maps] * n_scans, thresholds=(3.0, 4.0), openings_mm=(0.0,))
+        (folder / name).write_text(table.to_json(), encoding="utf-8")
+    sums = {path.name: sha256_of(path) for path in folder.iterdir()}
+    card = {"contrasts": ["T1", "FLAIR"], "sha256": sums}
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    monkeypatch.setattr("AnomalyDetectLib.resources.resources_folder", lambda: tmp_path)
+    t1, flair = ({"modality": modality, "model": {"name": "two-contrasts"}} for modality in ("T1", "FLAIR"))
+    assert [calibration_of(one).n_scans for one in (t1, flair)] == [1, 2]
+    both = calibration_of(t1 | {"also": flair})
+    assert both.summed
+    assert both.components.peaks.sum() == 2 * calibration_of(t1).components.peaks.sum()
+    assert calibration_of(t1 | {"also": flair | {"model": {"name": "no calibration"}}}) is None

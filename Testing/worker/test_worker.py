@@ -101,6 +101,34 @@ def test_what_the_viewer_needs_beside_the_results_is_there_or_not_with_them(
     assert seen == [{"brain.nii.gz", "regions.nii.gz"}, {"brain.nii.gz"}]
 
 
+def test_a_second_sequence_reaches_the_road_with_its_contrast_and_the_viewer_learns_which_one_spoke(
+    scan: Path, tmp_path: Path, detection: pipeline.Detection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    seen: list[Volume | None] = []
+    spoke = np.where(detection.maps.brain, 2, 0).astype(np.uint8)
+    maps = replace(detection.maps, sequence=spoke, sequence_names=("T1", "FLAIR"))
+
+    def detect(*_: object, also: Volume | None = None, **__: object) -> pipeline.Detection:
+        seen.append(also)
+        return replace(detection, maps=maps)
+
+    monkeypatch.setattr(pipeline, "load_head_network", lambda: "network")
+    monkeypatch.setattr(pipeline, "detect", detect)
+    sent: list[dict] = []
+    request = {"type": "detect", "input": str(scan), "out": str(tmp_path), "case": "case"}
+    own = Worker(sent.append, threading.Event())
+    own.answer(request | {"also": str(scan), "also_modality": "FLAIR"})
+    assert sent[-1]["type"] == "done", sent[-1]
+    assert seen[0] is not None
+    assert (seen[0].modality, seen[0].name) == ("FLAIR", scan.name)
+    assert np.array_equal(read_volume(tmp_path / "case" / "sequences.nii.gz").array, spoke)
+    assert sent[-1]["report"]["sequences"] == ["T1", "FLAIR"]
+    own.answer(request)
+    assert seen[1] is None
+
+
 def test_networks_and_models_are_loaded_once_for_many_cases(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
