@@ -16,7 +16,8 @@ from AnomalyDetectLib.prepare.prepared import Prepared
 
 
 def test_every_rival_sees_a_bright_one_sided_lesion(prepared_patient: Prepared) -> None:
-    healthy = torch.where(torch.from_numpy(prepared_patient.brain), 0.8, 0.0)[None, None]
+    grain = 0.1 * torch.rand(prepared_patient.brain.shape, generator=torch.Generator().manual_seed(0))
+    healthy = torch.where(torch.from_numpy(prepared_patient.brain), 0.75 + grain, 0.0)[None, None]
     lesion = np.zeros(prepared_patient.brain.shape, bool)
     lesion[24:30, 45:51, 40:46] = True
     ill = torch.where(torch.from_numpy(lesion), 1.5, healthy)
