@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from AnomalyDetectLib.evaluation.metrics import average_precision, bootstrap, inside_similarity
-from AnomalyDetectLib.evaluation.overlap import false_findings, lesion_cover
+from AnomalyDetectLib.evaluation.overlap import HIT_SHARE, false_findings, lesion_cover
 from AnomalyDetectLib.evaluation.simulated_lesions import LesionPlan, SimulatedCase, add_lesions
 from AnomalyDetectLib.findings.engine import FindingsEngine
 from AnomalyDetectLib.findings.settings import FindingsSettings
@@ -31,7 +31,6 @@ from AnomalyDetectLib.training.calibration import healthy_scans
 from AnomalyDetectLib.volume import Volume
 
 ALARMS = 1.0
-HIT_SHARE = 0.1
 SEED = 4021
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from AnomalyDetectLib.evaluation.overlap import false_findings, lesion_cover
+from AnomalyDetectLib.evaluation.overlap import HIT_SHARE, false_findings, lesion_cover
 from AnomalyDetectLib.evaluation.simulated_lesions import SimulatedCase, add_lesions
 from AnomalyDetectLib.findings import FalseAlarmTable, Finding, Findings, FindingsEngine, FindingsSettings
 from AnomalyDetectLib.findings.healthy_components import HealthyComponents, count_components, pooled
@@ -40,7 +40,6 @@ SETS = {"val": "IXI", "external": "external"}
 SPLITS = 20
 SEED = 2207
 LEVEL = 0.05
-HIT_SHARE = 0.1
 POWER_AT = (1.0, 3.0, 10.0)
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.evaluation.metrics import average_precision, best_dice, bootstrap
-from AnomalyDetectLib.evaluation.overlap import false_findings, lesion_cover
+from AnomalyDetectLib.evaluation.overlap import HIT_SHARE, false_findings, lesion_cover
 from AnomalyDetectLib.evaluation.pathology import Patient, patients
 from AnomalyDetectLib.evaluation.rivals import rival_maps
 from AnomalyDetectLib.findings.engine import FindingsEngine
@@ -34,7 +34,6 @@ from AnomalyDetectLib.training.calibration import healthy_heads, prepared_cases
 from AnomalyDetectLib.volume import FloatArray, Volume, dice
 
 ALARMS = 1.0
-HIT_SHARE = 0.1
 FALSE_VOXELS = 0.01
 BANDS_ML = ((0.01, 0.1), (0.1, 1.0), (1.0, 10.0), (10.0, 1000.0))
 HEALTHY_LIMIT = 10

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+HIT_SHARE = 0.1  # of a lesion's voxels: what a finding has to cover for the lesion to count as found
+
 
 def lesion_cover(labelmap: NDArray[np.integer], truth: NDArray[np.integer]) -> dict[int, float]:
     """Share of each lesion's voxels (label of `truth`) that findings cover."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from AnomalyDetectLib.io.read import read_mask, read_volume
 from AnomalyDetectLib.volume import BoolArray, Volume
 
+MULTIPLE_SCLEROSIS = "MS, FLAIR"
+
 
 @dataclass(frozen=True)
 class Patient:
@@ -34,6 +36,6 @@ def patients(data: Path) -> dict[str, list[Patient]]:
 
     return {
         "glioma, FLAIR": of("lgg_flair_dev", "flair.nii.gz", "mask.nii.gz", "FLAIR", 1),
-        "MS, FLAIR": of("ms_isbi_dev", "flair.nii.gz", "mask_rater1.nii.gz", "FLAIR", 1),
+        MULTIPLE_SCLEROSIS: of("ms_isbi_dev", "flair.nii.gz", "mask_rater1.nii.gz", "FLAIR", 1),
         "glioma, T1": of("lgg_flair_dev", "t1.nii.gz", "mask.nii.gz", "T1", -1),
     }

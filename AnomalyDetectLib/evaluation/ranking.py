@@ -15,11 +15,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from AnomalyDetectLib.evaluation.metrics import bootstrap
+from AnomalyDetectLib.evaluation.overlap import HIT_SHARE
 from AnomalyDetectLib.volume import BoolArray, FloatArray
 
 Interval = tuple[float, float, float]  # statistic, and its 95 % bootstrap interval
 NOTHING: Interval = (float("nan"),) * 3
-HIT_SHARE = 0.1  # of a lesion's voxels
 SIZES_ML = ((0.0, 1.0), (1.0, 5.0), (5.0, float("inf")))
 LEVELS = np.linspace(0.0, 0.9, 10)  # shares of voxels set aside
 

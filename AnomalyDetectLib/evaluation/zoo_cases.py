@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from AnomalyDetectLib.evaluation.pathology import MULTIPLE_SCLEROSIS, patients
 from AnomalyDetectLib.evaluation.simulated_lesions import add_lesions
 from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.models.slices import brain_slices
@@ -73,7 +74,7 @@ def healthy_cases(data: Path, cache: Path, contrast: str, limit: int | None) -> 
     training patients, since there are no healthy scans. CT: none.
     """
     if contrast == "T1":
-        for case in list(prepared_cases(healthy_scans(data, "val"), load_head_network(), cache))[:limit]:
+        for case in prepared_cases(healthy_scans(data, "val")[:limit], load_head_network(), cache):
             yield _case(case.volume.name, case.prepared, np.zeros_like(case.prepared.brain))
     elif contrast == "FLAIR":
         for folder in flair_patients(data, "train")[:limit]:
@@ -107,10 +108,10 @@ def lesion_cases(data: Path, cache: Path, which: ZooSet, limit: int | None) -> I
             mask = read_volume(folder / "mask.nii.gz").array
             yield _case(folder.name, prepared, on_working_grid(mask, prepared))
     else:
-        for folder in sorted((data / "ms_isbi_dev").glob("training*"))[:limit]:
-            prepared = prepare(read_volume(folder / "flair.nii.gz", "FLAIR"), load_head_network())
-            mask = read_volume(folder / "mask_rater1.nii.gz").array
-            yield _case(folder.name, prepared, on_working_grid(mask, prepared))
+        for patient in patients(data)[MULTIPLE_SCLEROSIS][:limit]:
+            volume, lesion = patient.read()
+            prepared = prepare(volume, load_head_network())
+            yield _case(patient.name, prepared, on_working_grid(lesion.astype(np.float32), prepared))
 
 
 def _case(name: str, prepared: Prepared, lesion: BoolArray) -> ZooCase:
@@ -121,9 +122,10 @@ def _case(name: str, prepared: Prepared, lesion: BoolArray) -> ZooCase:
 def _simulated(data: Path, limit: int | None) -> Iterator[ZooCase]:
     network = load_head_network()
     for number, path in enumerate(healthy_scans(data, "val")[:limit]):
-        clean = prepare(read_volume(path), network)
+        volume = read_volume(path)
+        clean = prepare(volume, network)
         rng = np.random.default_rng([SEED, number])
-        case = add_lesions(read_volume(path), clean.input_brain, (1 - GREY_OF_WHITE) * clean.scale, rng)
+        case = add_lesions(volume, clean.input_brain, (1 - GREY_OF_WHITE) * clean.scale, rng)
         ill = prepare(case.scan, network)
         yield _case(case.scan.name, ill, on_working_grid((case.truth > 0).astype(np.float32), ill))
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from AnomalyDetectLib.models import own_colours
 from AnomalyDetectLib.models.card import ModelCard
 from AnomalyDetectLib.models.rebuild import Rebuild
-from AnomalyDetectLib.models.restoration import FEATURES, SHIFTS, tissue_prior
+from AnomalyDetectLib.models.restoration import FEATURES, passes, tissue_prior
 from AnomalyDetectLib.networks import SpaceToDepthUNet, depth_to_space
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.volume import FloatArray
@@ -120,13 +120,7 @@ class Anatomy:
         middle, unit = levels(image, brain)
         scan = to_input(image, brain, middle, unit)
         with torch.inference_mode():
-            maps = torch.stack(
-                [
-                    _seen(network, scan[None, None].to(device), shift, mirror)
-                    for shift in SHIFTS
-                    for mirror in (False, True)
-                ]
-            ).cpu()  # (passes, 3 + tissues, X,Y,Z)
+            maps = passes(lambda moved: _maps(network, moved), scan[None, None].to(device)).cpu()
             anomaly = torch.sigmoid(maps[:, 1]).mean(0)
             expected, sd = own_colours.paint(scan, maps[:, 3:].mean(0), anomaly, brain)
             healthy = maps[:, 0].mean(0).lerp(expected, PAINTED_SHARE * anomaly)
@@ -144,11 +138,7 @@ class Anatomy:
         )
 
 
-def _seen(network: AnatomyNetwork, scan: Tensor, shift: int, mirror: bool) -> Tensor:
-    """The maps of one pass (3 + tissues, X,Y,Z) over the scan moved by `shift` voxels on each axis, moved
-    back: healthy version, logit, log variance, tissue probabilities.
-    """
-    moved = scan.roll((shift,) * 3, (2, 3, 4))
-    out = network.restore(moved.flip(2) if mirror else moved)
-    maps = torch.cat([*out[:3], torch.softmax(out.tissue, 1)], 1)
-    return (maps.flip(2) if mirror else maps).roll((-shift,) * 3, (2, 3, 4))[0]
+def _maps(network: AnatomyNetwork, scan: Tensor) -> Tensor:
+    """Healthy version, logit, log variance and tissue probabilities (B,3 + tissues,X,Y,Z)."""
+    out = network.restore(scan)
+    return torch.cat([*out[:3], torch.softmax(out.tissue, 1)], 1)

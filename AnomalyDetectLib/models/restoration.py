@@ -9,6 +9,7 @@ uncertainties do we need in Bayesian deep learning for computer vision?", NeurIP
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -69,20 +70,25 @@ class Restoration:
         network = self.network.to(device)
         image = prepared.tensor.to(device).clamp(0, 2.0)
         with torch.inference_mode():
-            passes = torch.stack(
-                [_seen(network, image, shift, mirror) for shift in SHIFTS for mirror in (False, True)]
-            )[:, :, 0, 0].cpu()  # (passes, 3 maps, X,Y,Z)
+            maps = passes(lambda scan: torch.cat(restore(network, scan), 1), image).cpu()
         outside = torch.from_numpy(~prepared.brain)
-        variance = passes[:, 2].exp().mean(0) + passes[:, 0].var(0, correction=0)
+        variance = maps[:, 2].exp().mean(0) + maps[:, 0].var(0, correction=0)
         return Rebuild(
-            healthy=passes[:, 0].mean(0).masked_fill(outside, 0).numpy(),
+            healthy=maps[:, 0].mean(0).masked_fill(outside, 0).numpy(),
             variance=variance.masked_fill(outside, 0).numpy(),
-            anomaly=torch.sigmoid(passes[:, 1]).mean(0).masked_fill(outside, 0).numpy(),
+            anomaly=torch.sigmoid(maps[:, 1]).mean(0).masked_fill(outside, 0).numpy(),
         )
 
 
-def _seen(network: SpaceToDepthUNet, image: Tensor, shift: int, mirror: bool) -> Tensor:
-    """The maps of `restore` (3,B,1,X,Y,Z) for the scan moved by `shift` voxels on each axis, moved back."""
+def passes(see: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """What `see` makes of the image and of its mirror image, each as it is and moved, all moved back.
+
+    see: from (1,1,X,Y,Z) to maps (1,C,X,Y,Z). Returns (passes,C,X,Y,Z).
+    """
+    return torch.cat([_pass(see, image, shift, mirror) for shift in SHIFTS for mirror in (False, True)])
+
+
+def _pass(see: Callable[[Tensor], Tensor], image: Tensor, shift: int, mirror: bool) -> Tensor:
     moved = image.roll((shift,) * 3, (2, 3, 4))
-    maps = torch.stack(restore(network, moved.flip(2) if mirror else moved))
-    return (maps.flip(3) if mirror else maps).roll((-shift,) * 3, (3, 4, 5))
+    maps = see(moved.flip(2) if mirror else moved)
+    return (maps.flip(2) if mirror else maps).roll((-shift,) * 3, (2, 3, 4))

@@ -18,11 +18,16 @@ from AnomalyDetectLib.training import corruption, labels
 from AnomalyDetectLib.training.contrasts import BRIGHTEST, recontrast
 from AnomalyDetectLib.training.heads import class_means
 from AnomalyDetectLib.training.label_brains import load_label_brains, paint
-from AnomalyDetectLib.training.restoration import HealthyScan, augment, load_healthy_scans
+from AnomalyDetectLib.training.restoration import (
+    POSITIVE_WEIGHT,
+    SMOOTHING,
+    VALIDATION_SAMPLES,
+    HealthyScan,
+    augment,
+    load_healthy_scans,
+    stack,
+)
 
-VALIDATION_SAMPLES = 20
-SMOOTHING = 50.0  # voxels: a batch without a lesion, or with a tiny one, gives a calm mean
-POSITIVE_WEIGHT = 8.0  # lesions are rare: without it the network says "nothing" everywhere
 LEAST_VARIANCE = 2.5e-3  # input units squared
 T1_UNIT = 0.2  # working units: what one input unit is in T1
 CONTRAST_RANGE = (0.5, 3.0)
@@ -52,7 +57,7 @@ class AnatomyTask:
 
     def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
         """`size` corrupted scans, all kinds of lesions from the first step on."""
-        return _stack([self._sample(rng) for _ in range(size)])
+        return stack([self._sample(rng) for _ in range(size)])
 
     def _sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
         kind = rng.random()
@@ -105,7 +110,7 @@ class AnatomyTask:
         energy = {"t1": [0.0, 0.0], "other": [0.0, 0.0]}
         precision: dict[str, list[float]] = {"t1": [], "other": []}
         for number, sample in enumerate(self.held_out):
-            batch = _stack([sample])
+            batch = stack([sample])
             losses.append(self.loss(batch)[0].item())
             out = self.network.restore(batch["image"])
             changed, kind = batch["weight"] > 0.5, ("t1", "other")[number % 2]
@@ -142,7 +147,3 @@ def _corrupted(
         "brain": brain[None],
         "tissue": torch.where(brain, target, -1),
     }
-
-
-def _stack(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}

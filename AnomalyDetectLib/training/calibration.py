@@ -30,7 +30,7 @@ from AnomalyDetectLib.scoring.score import Scorer, score
 from AnomalyDetectLib.scoring.statistics import fit_statistics
 from AnomalyDetectLib.training import template
 from AnomalyDetectLib.training.repainted_heads import RepaintedHead
-from AnomalyDetectLib.volume import Volume
+from AnomalyDetectLib.volume import BoolArray, Volume
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,16 @@ def healthy_heads(data: Path, which: str, contrast: str) -> list[Path] | list[Re
     return [RepaintedHead(subject, contrast) for subject in chosen]
 
 
+def healthy_sets(
+    data: Path, contrast: str, network: HeadNetwork, cache: Path
+) -> dict[str, list[HealthyCase]]:
+    """The healthy sets that a model is calibrated on, prepared: "train", "val" and "external"."""
+    return {
+        which: list(prepared_cases(healthy_heads(data, which, contrast), network, cache))
+        for which in ("train", "val", "external")
+    }
+
+
 def _spread(subjects: list[template.Subject], count: int) -> list[template.Subject]:
     """`count` of the subjects, evenly spread over their list."""
     return subjects[:: max(1, len(subjects) // count)][:count]
@@ -130,16 +140,17 @@ def _spread(subjects: list[template.Subject], count: int) -> list[template.Subje
 
 def fit_scorer(cases: Iterable[HealthyCase], rebuild: Callable[[Prepared], Rebuild]) -> Scorer:
     """Healthy statistics of every evidence map of a model, and of what they are fused to."""
-    prepared, maps = [], []
-    for case in cases:
-        rebuilt = rebuild(case.prepared)
-        maps.append((rebuilt, evidence(case.prepared, rebuilt)))
-        prepared.append(case.prepared)
-    brains = [one.brain for one in prepared]
-    statistics = {name: fit_statistics([m[name] for _, m in maps], brains) for name in maps[0][1]}
+    prepared = [case.prepared for case in cases]
+    return scorer_of(prepared, [rebuild(one) for one in prepared], [one.brain for one in prepared])
+
+
+def scorer_of(prepared: list[Prepared], rebuilt: list[Rebuild], healthy: list[BoolArray]) -> Scorer:
+    """The statistics of rebuilds. healthy: bool (X,Y,Z), where each scan counts."""
+    maps = [evidence(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]
+    statistics = {name: fit_statistics([m[name] for m in maps], healthy) for name in maps[0]}
     provisional = Scorer(statistics, next(iter(statistics.values())))
-    combined = [provisional.combined(p, r) for p, (r, _) in zip(prepared, maps, strict=True)]
-    return Scorer(statistics, fit_statistics(combined, brains))
+    combined = [provisional.combined(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]
+    return Scorer(statistics, fit_statistics(combined, healthy))
 
 
 def healthy_maps(model: NormativeModel, scorer: Scorer, cases: Iterable[HealthyCase]) -> list[AnomalyMaps]:

@@ -72,8 +72,7 @@ class Task(Protocol):
 
 @runtime_checkable
 class Fitting(Protocol):
-    """A task whose network also holds what is fitted after training, such as a density of healthy features.
-    """
+    """A task whose network also holds what is fitted after training, such as a density of features."""
 
     def fit(self) -> None:
         """Fit it, with the trained weights in place."""

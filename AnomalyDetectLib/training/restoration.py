@@ -178,7 +178,7 @@ class RestorationTask:
         """`size` corrupted scans, large plain lesions first."""
         difficulty = float(np.clip(progress / max(self.full_difficulty_at, 1e-6), 0.0, 1.0))
         chosen = rng.integers(len(self.scans), size=size)
-        return _stack([self._sample(rng, self.scans[int(n)], difficulty) for n in chosen])
+        return stack([self._sample(rng, self.scans[int(n)], difficulty) for n in chosen])
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Weighted BCE on where the corruption is; Huber on the restored scan, inside corruptions and
@@ -203,7 +203,7 @@ class RestorationTask:
         """Mean loss on held-out scans with fixed corruptions, and how much of the corruption is taken out."""
         losses, before, after = [], 0.0, 0.0
         for sample in self.held_out:
-            batch = _stack([sample])
+            batch = stack([sample])
             losses.append(self.loss(batch)[0].item())
             healthy = restore(self.network, batch["image"])[0]
             changed = batch["weight"] > 0.5
@@ -212,5 +212,6 @@ class RestorationTask:
         return {"loss": float(np.mean(losses)), "energy_left": after / max(before, 1e-9)}
 
 
-def _stack(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def stack(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Samples as one batch."""
     return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
@@ -19,9 +18,8 @@ from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
 from AnomalyDetectLib.training.config import read_config
-from AnomalyDetectLib.training.ship_slices import last_row, ship_slices
+from AnomalyDetectLib.training.ship_slices import WEIGHTS, ship_slices, store_weights
 
-WEIGHTS = "weights.safetensors"
 EXPECTED = (0.3, 1.0, 3.0)
 
 
@@ -38,13 +36,7 @@ def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> No
         return
     card = cards.card(config.name, zoo.models_folder() / config.name)
     card.folder.mkdir(exist_ok=True)
-    weights = {name: value.half() for name, value in load_file(trained).items()}
-    save_file(weights, card.folder / WEIGHTS)
-    curve = trained.with_name("curve.csv")
-    shutil.copyfile(curve, card.folder / "curve.csv")
-    options = card.options | {"parameters": int(sum(w.numel() for w in weights.values())), **last_row(curve)}
-    write_card(replace(card, options=options))
-    console.print(f"{config.name}: weights written, {sum(w.nbytes for w in weights.values()) / 1e6:.1f} MB")
+    write_card(replace(card, options=card.options | store_weights(trained, card.folder, console)))
     if config.name == "brain-extraction":
         return
     network = load_head_network()
@@ -61,14 +53,7 @@ def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> No
     write_card(intensity)
     for one in (card, atlas, intensity):
         for contrast in one.contrasts:
-            sets = {
-                which: list(
-                    calibration.prepared_cases(
-                        calibration.healthy_heads(data, which, contrast), network, runs
-                    )
-                )
-                for which in ("train", "val", "external")
-            }
+            sets = calibration.healthy_sets(data, contrast, network, runs)
             calibrate(zoo.load(read_card(one.folder)), contrast, sets, console)
 
 

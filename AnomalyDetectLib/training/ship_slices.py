@@ -15,10 +15,7 @@ from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import ModelCard, read_card, write_card
 from AnomalyDetectLib.models.slices import SliceModel
 from AnomalyDetectLib.pipeline import load_head_network
-from AnomalyDetectLib.prepare.prepared import Prepared
-from AnomalyDetectLib.scoring.evidence import evidence
 from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS, Scorer
-from AnomalyDetectLib.scoring.statistics import fit_statistics
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
 from AnomalyDetectLib.training.config import TrainingConfig
@@ -56,8 +53,8 @@ SOURCES = {
 }
 
 
-def zoo_card(config: TrainingConfig, folder: Path, parameters: int, budget: dict[str, object]) -> ModelCard:
-    """The card of a 2-D family before it is measured."""
+def zoo_card(config: TrainingConfig, folder: Path, facts: dict[str, object]) -> ModelCard:
+    """The card of a 2-D family before it is measured. facts: of its training run."""
     contrast = config.options.get("contrast", "T1")
     licence, credit, data = SOURCES[contrast]
     corruption = config.options.get("corruption", "nothing")
@@ -74,8 +71,7 @@ def zoo_card(config: TrainingConfig, folder: Path, parameters: int, budget: dict
         age_range=cards.AGES if contrast == "T1" else None,
         options={
             "family": {k: v for k, v in config.options.items() if k not in OF_THE_TASK},
-            "parameters": parameters,
-            **budget,
+            **facts,
         },
         folder=folder,
     )
@@ -97,17 +93,12 @@ def ship_slices(
     """
     folder = zoo.models_folder() / config.name
     folder.mkdir(exist_ok=True)
-    weights = {name: value.half() for name, value in load_file(trained).items()}
-    save_file(weights, folder / WEIGHTS)
-    budget: dict[str, object] = {}
-    if trained.with_name(CURVE).is_file():
-        shutil.copyfile(trained.with_name(CURVE), folder / CURVE)
-        budget = last_row(folder / CURVE)
-    write_card(zoo_card(config, folder, sum(w.numel() for w in weights.values()), budget))
-    console.print(f"{config.name}: weights written, {sum(w.nbytes for w in weights.values()) / 1e6:.1f} MB")
+    write_card(zoo_card(config, folder, store_weights(trained, folder, console)))
     model = SliceModel(read_card(folder))
     if model.card.contrasts == ("T1",):
-        calibrate(model, "T1", t1_healthy(data, runs), console)
+        sets = calibration.healthy_sets(data, "T1", load_head_network(), runs)
+        fewer = sets["train"][:: max(1, len(sets["train"]) // STATISTICS_SCANS)]
+        calibrate(model, "T1", sets | {"train": fewer}, console)
     elif model.card.contrasts == ("FLAIR",):
         flair_scorer(model, data, runs).save(folder / STATISTICS, folder / IMAGE_SCORES)
         write_card(model.card)  # with the checksums of the statistics
@@ -115,19 +106,26 @@ def ship_slices(
 
 def flair_scorer(model: SliceModel, data: Path, runs: Path) -> Scorer:
     """Statistics of the slices that are away from the lesions of the training patients."""
-    cases: list[tuple[Prepared, np.ndarray]] = []
+    prepared, healthy = [], []
     for folder in flair_patients(data, "train")[:STATISTICS_SCANS]:
-        prepared, scan = prepared_flair_case(folder, runs)
-        inside = np.zeros_like(prepared.brain)
-        inside[:, :, list(scan.usable)] = prepared.brain[:, :, list(scan.usable)]
-        cases.append((prepared, inside))
-    rebuilt = [model.rebuild(prepared) for prepared, _ in cases]
-    maps = [evidence(prepared, one) for (prepared, _), one in zip(cases, rebuilt, strict=True)]
-    brains = [inside for _, inside in cases]
-    statistics = {name: fit_statistics([m[name] for m in maps], brains) for name in maps[0]}
-    provisional = Scorer(statistics, next(iter(statistics.values())))
-    combined = [provisional.combined(p, r) for (p, _), r in zip(cases, rebuilt, strict=True)]
-    return Scorer(statistics, fit_statistics(combined, brains))
+        one, scan = prepared_flair_case(folder, runs)
+        inside = np.zeros_like(one.brain)
+        inside[:, :, list(scan.usable)] = one.brain[:, :, list(scan.usable)]
+        prepared.append(one)
+        healthy.append(inside)
+    return calibration.scorer_of(prepared, [model.rebuild(one) for one in prepared], healthy)
+
+
+def store_weights(trained: Path, folder: Path, console: Console) -> dict[str, object]:
+    """Write fp16 weights and the curve into a model's folder; what the card says of the training run."""
+    weights = {name: value.half() for name, value in load_file(trained).items()}
+    save_file(weights, folder / WEIGHTS)
+    console.print(f"{folder.name}: weights written, {sum(w.nbytes for w in weights.values()) / 1e6:.1f} MB")
+    facts: dict[str, object] = {"parameters": int(sum(w.numel() for w in weights.values()))}
+    if trained.with_name(CURVE).is_file():  # families that are only fitted have none
+        shutil.copyfile(trained.with_name(CURVE), folder / CURVE)
+        facts |= last_row(folder / CURVE)
+    return facts
 
 
 def last_row(curve: Path) -> dict[str, object]:
@@ -140,14 +138,3 @@ def last_row(curve: Path) -> dict[str, object]:
         "training_seconds": int(float(last["seconds"])),
         "val": validation,
     }
-
-
-def t1_healthy(data: Path, runs: Path) -> dict[str, list[HealthyCase]]:
-    """The healthy T1 scans that statistics and false alarms are fitted to, prepared as the product does."""
-    network = load_head_network()
-    sets = {
-        which: list(calibration.prepared_cases(calibration.healthy_scans(data, which), network, runs))
-        for which in ("train", "val", "external")
-    }
-    train = sets["train"]
-    return sets | {"train": train[:: max(1, len(train) // STATISTICS_SCANS)]}

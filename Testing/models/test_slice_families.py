@@ -201,7 +201,7 @@ def test_a_family_comes_out_of_its_model_folder_as_it_went_in(name: str, tmp_pat
     small = {k: v for k, v in SMALL.items() if k in taken}
     config = replace(config, options=config.options | small)
     save_file({k: v.half() for k, v in task.network.state_dict().items()}, tmp_path / "weights.safetensors")
-    write_card(zoo_card(config, tmp_path, 1, {}))
+    write_card(zoo_card(config, tmp_path, {"parameters": 1}))
     loaded = zoo.load(read_card(tmp_path)).rebuild(prepared(0.5))
     own = examine_scan(task.network, prepared(0.5))
     for field in ("healthy", "anomaly"):
