@@ -31,7 +31,7 @@ from AnomalyDetectLib.training.restoration import (
 LEAST_VARIANCE = 2.5e-3  # input units squared
 T1_UNIT = 0.2  # working units: what one input unit is in T1
 CONTRAST_RANGE = (0.5, 3.0)
-T1_SHARE, OTHER_T1_SHARE, LABEL_SHARE = 0.35, 0.1, 0.15  # the rest: real scans repainted in any contrast
+T1_SHARE, OTHER_T1_SHARE, LABEL_SHARE = 0.3, 0.1, 0.1  # the rest: real scans repainted in any contrast
 DIFFICULTY = 0.8  # lesions at the noise teach little
 THICK_SHARE = 0.5  # of the scans in other contrasts: clinical T2 and FLAIR have thick slices
 

@@ -108,7 +108,7 @@ def _paint(
     here, size = image[shape.box], (weight.shape[0], weight.shape[1], weight.shape[2])
     amplitude = palette.contrast * _amplitude(rng, severity, difficulty)
     kind = rng.random()
-    if kind < 0.38:  # the tissue's own texture, shifted
+    if kind < 0.34:  # the tissue's own texture, shifted
         wave = 1 + fields.smooth_noise(rng, size, (4, 4, 4), rng.uniform(0, 0.3))
         return here + weight * amplitude * wave
     inside = float((clean[shape.box] * weight).sum() / weight.sum().clamp(min=1e-3))
@@ -116,9 +116,9 @@ def _paint(
         inside + amplitude + fields.smooth_noise(rng, size, (6, 6, 6), rng.uniform(0, 0.1) * palette.contrast)
     )
     blend = weight * rng.uniform(0.5, 1.0)
-    if kind < 0.6 or radius < 3:  # homogeneous, its texture gone
+    if kind < 0.54 or radius < 3:  # homogeneous, its texture gone
         return here * (1 - blend) + blend * colour
-    if kind < 0.82:  # ring, core and halo
+    if kind < 0.8:  # ring, core and halo
         core = shape.weight(rng.uniform(0.35, 0.8))
         halo = torch.sigmoid((rng.uniform(1.2, 1.6) - shape.distance) / (shape.softness + 0.1))
         out = here + halo * palette.contrast * _amplitude(rng, severity * 0.5)
