@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from AnomalyDetectLib.models import own_colours
 from AnomalyDetectLib.models.card import ModelCard
 from AnomalyDetectLib.models.rebuild import Rebuild
-from AnomalyDetectLib.models.restoration import FEATURES, passes, tissue_prior
+from AnomalyDetectLib.models.restoration import passes, tissue_prior
 from AnomalyDetectLib.networks import SpaceToDepthUNet, depth_to_space
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.volume import FloatArray
@@ -24,6 +24,8 @@ from AnomalyDetectLib.volume import FloatArray
 TISSUES = (
     "csf", "ventricle", "cortex", "white", "deep grey", "cerebellar grey", "cerebellar white", "brain stem",
 )  # fmt: skip
+# The first level's channels tell healthy version, logit, variance and eight tissues of 2x2x2 voxels: 16 are too few.
+FEATURES = (32, 48, 96, 160)
 QUANTILES = (0.1, 0.5, 0.9)
 WIDTH_OF_T1 = 3.0  # what lies between the outer quantiles of a T1 scan, in units of the network
 LARGEST = 8.0  # input units

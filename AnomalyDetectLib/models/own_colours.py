@@ -13,9 +13,10 @@ from AnomalyDetectLib.volume import FloatArray, smooth
 
 SHRINK = 2  # colours vary slowly: they are estimated on a coarser lattice
 SIGMA = 3.0  # coarse voxels: over how far a tissue keeps its colour
-ELSEWHERE = 0.02  # weight of the tissue's colour in the whole brain, where there is little of it nearby
+ELSEWHERE = 0.1  # weight of the tissue's colour in the whole brain, where there is little of it nearby
 ROUNDS = 2
 OUTLIER = 3.0  # standard deviations
+FIRST_OUTLIER = 2.0  # from the tissue's colour in the whole brain, which a large lesion can't repaint
 LEAST_SD = 0.1  # input units: the noise of a good scan
 
 
@@ -33,20 +34,44 @@ def paint(image: Tensor, tissue: Tensor, anomaly: Tensor, brain: Tensor) -> Pain
 
     image, anomaly (probability of a lesion), brain: (X,Y,Z). Mean and variance of each tissue are slowly
     varying, weighted by how purely a voxel is that tissue and how surely it is no lesion, and estimated again
-    without what strays. The variance of a mixture of tissues (law of total variance) counts the doubt about
+    without what strays: first from the tissue's colour in the whole brain, then from its local one. The variance of a mixture of tissues (law of total variance) counts the doubt about
     which tissue it is.
     """
-    trusted = brain.float() * (1 - anomaly) ** 2
-    expected, sd = image, torch.ones_like(image)
+    sure = brain.float() * (1 - anomaly) ** 2
+    trusted = sure
+    for _ in range(ROUNDS):
+        mean, variance = (one[:, None, None, None] for one in _colours(image, tissue**2 * trusted))
+        trusted = sure * _trust(image, _mixed(tissue, mean, variance), FIRST_OUTLIER)
+    sure = trusted
     for turn in range(ROUNDS):
-        if turn:
-            # A smooth weight: a hard limit would enlarge what another number of threads changes in the last
-            # digits.
-            trusted = trusted / (1 + ((image - expected) / (OUTLIER * sd)) ** 4)
-        mean, variance = _local_colours(image, tissue**2 * trusted)
-        expected = (tissue * mean).sum(0)
-        sd = (tissue * (variance + (mean - expected) ** 2)).sum(0).sqrt().clamp(min=LEAST_SD)
-    return Painted(torch.where(brain, expected, 0), sd)
+        painted = _mixed(tissue, *_local_colours(image, tissue**2 * trusted))
+        if turn + 1 < ROUNDS:
+            trusted = sure * _trust(image, painted, OUTLIER)
+    return Painted(torch.where(brain, painted.expected, 0), painted.sd)
+
+
+def _mixed(tissue: Tensor, mean: Tensor, variance: Tensor) -> Painted:
+    """Expected intensity and SD (X,Y,Z) of a mixture of tissues, whose mean and variance are (C,X,Y,Z) or
+    (C,1,1,1).
+    """
+    expected = (tissue * mean).sum(0)
+    sd = (tissue * (variance + (mean - expected) ** 2)).sum(0).sqrt().clamp(min=LEAST_SD)
+    return Painted(expected, sd)
+
+
+def _trust(image: Tensor, painted: Painted, outlier: float) -> Tensor:
+    """Weight (X,Y,Z), 1 where the image is as painted, 0.5 at `outlier` standard deviations.
+
+    It is smooth: a hard limit would enlarge what another number of threads changes in the last digits.
+    """
+    return 1 / (1 + ((image - painted.expected) / (outlier * painted.sd)) ** 4)
+
+
+def _colours(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each tissue (C) over the whole brain."""
+    total = torch.stack([weight, weight * image, weight * image**2]).sum((2, 3, 4))
+    mean = total[1] / (total[0] + 1e-3)
+    return mean, (total[2] / (total[0] + 1e-3) - mean**2).clamp(min=LEAST_SD**2)
 
 
 def _local_colours(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,9 +79,7 @@ def _local_colours(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     rare.
     """
     moments = torch.stack([weight, weight * image, weight * image**2])  # (3,C,X,Y,Z)
-    total = moments.sum((2, 3, 4)) + 1e-3
-    all_mean = total[1] / total[0]
-    all_variance = (total[2] / total[0] - all_mean**2).clamp(min=LEAST_SD**2)
+    all_mean, all_variance = _colours(image, weight)
     coarse = functional.avg_pool3d(moments, SHRINK)
     near = torch.from_numpy(np.stack([_blurred(one) for one in coarse.flatten(0, 1).numpy()]))
     near = near.clamp(min=0).view(coarse.shape) + ELSEWHERE * torch.stack(

@@ -14,7 +14,7 @@ from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.scoring import detail
-from AnomalyDetectLib.scoring.evidence import ANOMALY, RESIDUAL, evidence, fuse, residual
+from AnomalyDetectLib.scoring.evidence import ANOMALY, RESIDUAL, TISSUE, evidence, fuse, residual
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.statistics import HealthyStatistics
 from AnomalyDetectLib.volume import FloatArray, Volume, resample_labels
@@ -44,8 +44,12 @@ class Scorer:
         )
 
     def z(self, prepared: Prepared, rebuild: Rebuild) -> FloatArray:
-        """Signed calibrated z on the working grid (X,Y,Z)."""
-        return self.fused.standardise(self.combined(prepared, rebuild), prepared.brain)
+        """Signed calibrated z on the working grid (X,Y,Z).
+
+        A scan widens its own scale, unless there is evidence in the scan's own colours.
+        """
+        z = self.fused.standardise(self.combined(prepared, rebuild), prepared.brain)
+        return z if TISSUE in self.statistics else self.fused.widened(z, prepared.brain)
 
     def image_p(self, image_score: float) -> float | None:
         """Share of healthy scans with a score at least as high, (1 + k) / (1 + n); None before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth
 SHRINK = 2
 SMOOTHING_MM = 4.0
 LEAST_COVERAGE = 0.1
+SIMULATED_MEAN = 0.5  # what holds of simulated scans holds of real ones by half
 BULK = (1.0, 3.0)  # how far a scan may widen the healthy spread
 BULK_QUANTILE = 0.8  # of |z|: beyond what noise and contrast decide, below what a large lesion reaches
 NORMAL_QUANTILE = 1.2816  # of |z| at `BULK_QUANTILE`
@@ -32,14 +33,16 @@ class HealthyStatistics:
     bulk: float
 
     def standardise(self, evidence: FloatArray, brain: BoolArray) -> FloatArray:
-        """z = (evidence - mean) / sd (X,Y,Z), 0 outside the brain, widened where the whole scan is noisier
-        than healthy ones.
+        """z = (evidence - mean) / sd (X,Y,Z), 0 outside the brain."""
+        return np.where(brain, (evidence - self.mean) / self.sd, 0).astype(np.float32)
 
-        The widening compares the robust spread (a quantile of |z|) of the scan's voxels with that of healthy
-        scans. A lesion of a tenth of the brain moves it by little, so it isn't eaten; the factor is kept
-        within `BULK`.
+    def widened(self, z: FloatArray, brain: BoolArray) -> FloatArray:
+        """z over the factor by which the whole scan strays more than healthy ones do.
+
+        The factor compares the robust spread (a quantile of |z|) of the scan's voxels with that of healthy
+        scans, and is kept within `BULK`. Another scanner needs it where the evidence is in units of the
+        training's scanner. It eats lesions of a scan that is unusual as a whole.
         """
-        z = np.where(brain, (evidence - self.mean) / self.sd, 0).astype(np.float32)
         factor = float(np.clip(spread(z, brain) / max(self.bulk, 1e-6), *BULK))
         return np.asarray(z / factor, dtype=np.float32)
 
@@ -66,14 +69,14 @@ def spread(z: FloatArray, brain: BoolArray) -> float:
 
 
 def fit_statistics(
-    evidence: list[FloatArray], brains: list[BoolArray], spacing_mm: float = 2.0
+    evidence: list[FloatArray], brains: list[BoolArray], spacing_mm: float = 2.0, real: bool = True
 ) -> HealthyStatistics:
-    """Statistics of healthy scans: voxel-wise over scans, both sides pooled, smoothed; the SD has a floor.
+    """Statistics of healthy scans: voxel-wise over scans, both sides pooled, smoothed.
 
-    Voxels are weighted by how many scans have brain there. The floor, half of the median SD inside the brain,
-    keeps places where all training scans agree from shouting. Where few scans have brain, at the rim, the SD
-    is
-    divided by their share: little is known of what is normal there.
+    Voxels are weighted by how many scans have brain there. The SD is drawn halfway to its median inside the
+    brain: places where these scans agree don't shout, those where they don't aren't blind. Where few scans
+    have brain, at the rim, it is divided by their share: little is known of what is normal there.
+    real: scans as a scanner made them; the mean of simulated ones counts half.
     """
     weight = np.zeros(evidence[0].shape, np.float64)
     first, second = np.zeros_like(weight), np.zeros_like(weight)
@@ -89,11 +92,9 @@ def fit_statistics(
     variance = np.maximum(smooth(second.astype(np.float32), sigmas) / w - mean**2, 0)
     coverage = np.clip(w / (2 * len(evidence)), 0, 1)
     overall = float(np.sqrt(np.median(variance[coverage > 0.5])))
-    sd = np.maximum(np.where(w > 0.5, np.sqrt(variance), overall), 0.5 * overall)
+    sd = 0.5 * (np.where(w > 0.5, np.sqrt(variance), overall) + overall)
     sd = (sd / np.maximum(coverage, LEAST_COVERAGE)).astype(np.float32)
-    provisional = HealthyStatistics(mean.astype(np.float32), sd, bulk=1.0)
-    bulks = [
-        spread(((e - provisional.mean) / sd).astype(np.float32), b)
-        for e, b in zip(evidence, brains, strict=True)
-    ]
-    return HealthyStatistics(provisional.mean, sd, float(np.median(bulks)))
+    mean = (mean if real else SIMULATED_MEAN * mean).astype(np.float32)
+    fitted = HealthyStatistics(mean, sd, bulk=1.0)
+    spreads = [spread(fitted.standardise(e, b), b) for e, b in zip(evidence, brains, strict=True)]
+    return replace(fitted, bulk=float(np.median(spreads)))

@@ -138,19 +138,26 @@ def _spread(subjects: list[template.Subject], count: int) -> list[template.Subje
     return subjects[:: max(1, len(subjects) // count)][:count]
 
 
-def fit_scorer(cases: Iterable[HealthyCase], rebuild: Callable[[Prepared], Rebuild]) -> Scorer:
+def fit_scorer(
+    cases: Iterable[HealthyCase], rebuild: Callable[[Prepared], Rebuild], real: bool = True
+) -> Scorer:
     """Healthy statistics of every evidence map of a model, and of what they are fused to."""
     prepared = [case.prepared for case in cases]
-    return scorer_of(prepared, [rebuild(one) for one in prepared], [one.brain for one in prepared])
+    brains = [one.brain for one in prepared]
+    return scorer_of(prepared, [rebuild(one) for one in prepared], brains, real)
 
 
-def scorer_of(prepared: list[Prepared], rebuilt: list[Rebuild], healthy: list[BoolArray]) -> Scorer:
-    """The statistics of rebuilds. healthy: bool (X,Y,Z), where each scan counts."""
+def scorer_of(
+    prepared: list[Prepared], rebuilt: list[Rebuild], healthy: list[BoolArray], real: bool = True
+) -> Scorer:
+    """The statistics of rebuilds. healthy: bool (X,Y,Z), where each scan counts. real: see
+    `fit_statistics`.
+    """
     maps = [evidence(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]
-    statistics = {name: fit_statistics([m[name] for m in maps], healthy) for name in maps[0]}
+    statistics = {name: fit_statistics([m[name] for m in maps], healthy, real=real) for name in maps[0]}
     provisional = Scorer(statistics, next(iter(statistics.values())))
     combined = [provisional.combined(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]
-    return Scorer(statistics, fit_statistics(combined, healthy))
+    return Scorer(statistics, fit_statistics(combined, healthy, real=real))
 
 
 def healthy_maps(model: NormativeModel, scorer: Scorer, cases: Iterable[HealthyCase]) -> list[AnomalyMaps]:

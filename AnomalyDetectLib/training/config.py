@@ -20,6 +20,7 @@ from AnomalyDetectLib.training.brain_extraction import BrainExtractionTask
 from AnomalyDetectLib.training.loop import LoopSettings, Task, train
 from AnomalyDetectLib.training.restoration import RestorationTask
 from AnomalyDetectLib.training.slices import slice_task
+from AnomalyDetectLib.training.widening import widened
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,6 +33,9 @@ _TASKS: dict[str, Callable[..., Any]] = {
     "restoration": RestorationTask,
     "slices": slice_task,
 }
+
+
+FIRST_LEVEL = "stem.1.0.weight"  # of the 3-D networks: its outputs are the channels of the first level
 
 
 @dataclass(frozen=True)
@@ -108,15 +112,19 @@ def train_from(
 
 
 def begin_with(task: Task, weights: Path) -> None:
-    """Load weights of an earlier run. Raises `AnomalyDetectError` when they are missing or of another
+    """Load weights of an earlier run, widened where its first level was narrower. Raises `AnomalyDetectError` when they are missing or of another
     network.
     """
     if not weights.is_file():
         raise AnomalyDetectError(f"{weights}: no such weights to start from; train that run first")
     try:
+        own_weights = task.network.state_dict()
         loaded = {name: value.float() for name, value in load_file(weights).items()}
+        narrow, wide = loaded.get(FIRST_LEVEL), own_weights.get(FIRST_LEVEL)
+        if narrow is not None and wide is not None and len(narrow) < len(wide):
+            loaded = widened(loaded, own_weights, len(narrow), len(wide))
         # Heads that the earlier network hadn't begin afresh; inputs that it hadn't begin with no influence.
-        for name, own in task.network.state_dict().items():
+        for name, own in own_weights.items():
             missing = own.shape[1] - loaded[name].shape[1] if name in loaded and own.ndim > 1 else 0
             if missing > 0:
                 nothing = torch.zeros(own.shape[0], missing, *own.shape[2:])

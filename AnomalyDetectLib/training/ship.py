@@ -68,7 +68,7 @@ def calibrate(
     one set alone, on the other set, and put onto the card.
     """
     card = model.card
-    scorer = calibration.fit_scorer(sets["train"], model.rebuild)
+    scorer = calibration.fit_scorer(sets["train"], model.rebuild, real=contrast == "T1")
     maps = {which: calibration.healthy_maps(model, scorer, sets[which]) for which in ("val", "external")}
     every = [one for some in maps.values() for one in some]
     calibration.with_image_scores(scorer, every).save(

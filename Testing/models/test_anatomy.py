@@ -46,7 +46,18 @@ def test_a_lesion_stands_out_of_the_scans_own_tissue_and_nothing_else_does(
     assert z[brain & ~lesion].abs().quantile(0.99) < 2.5 if brain.sum() < 2**24 else True
 
 
-def test_colours_follow_the_coil(tissue: torch.Tensor, brain: torch.Tensor) -> None:
+def test_a_large_lesion_that_the_network_overlooks_does_not_colour_its_tissue(
+    tissue: torch.Tensor, brain: torch.Tensor
+) -> None:
+    scan, lesion = colour(tissue, brain, "FLAIR"), torch.zeros_like(brain)
+    lesion[16:34, 42:64, 36:54] = True
+    lesion &= brain
+    ill = torch.where(lesion, scan + 2, scan)
+    painted = own_colours.paint(ill, tissue, torch.zeros_like(ill), brain)
+    assert (ill - painted.expected)[lesion].median() > 1.4
+
+
+def test_colours_follow_most_of_the_coils_shading(tissue: torch.Tensor, brain: torch.Tensor) -> None:
     shading = torch.linspace(-1, 1, brain.shape[1]).view(1, -1, 1)
     scan = torch.where(brain, colour(tissue, brain, "T1") + shading, 0)
     painted = own_colours.paint(scan, tissue, torch.zeros_like(scan), brain)
@@ -55,7 +66,7 @@ def test_colours_follow_the_coil(tissue: torch.Tensor, brain: torch.Tensor) -> N
     front[:, :60], back[:, 36:] = False, False
     difference = painted.expected[front].mean() - painted.expected[back].mean()
     truth = scan[front].mean() - scan[back].mean()
-    assert difference == pytest.approx(float(truth), rel=0.15)
+    assert 0.65 * truth < difference < 1.1 * truth  # the rest is drawn towards the whole brain's colour
 
 
 def test_a_surely_abnormal_region_does_not_colour_its_tissue(

@@ -47,15 +47,25 @@ def test_a_new_healthy_scan_has_z_of_mean_zero_and_sd_one(
 def test_a_noisier_scanner_is_widened_but_a_lesion_is_not_eaten(
     statistics: HealthyStatistics, brain: np.ndarray
 ) -> None:
-    noisy = statistics.standardise(noise(5, brain, scale=1.5), brain)
+    def widened(evidence: np.ndarray) -> np.ndarray:
+        return statistics.widened(statistics.standardise(evidence, brain), brain)
+
+    noisy = widened(noise(5, brain, scale=1.5))
     assert spread(noisy, brain) == pytest.approx(statistics.bulk, rel=0.1)
     ill = noise(6, brain)
     lesion = brain & (np.indices(SHAPE)[0] < 5)
     assert 0.05 * brain.sum() < lesion.sum() < 0.1 * brain.sum()
-    whole = statistics.standardise(ill, brain)[lesion]
+    whole = widened(ill)[lesion]
     ill[lesion] += 3
-    change = statistics.standardise(ill, brain)[lesion].mean() - whole.mean()
+    change = widened(ill)[lesion].mean() - whole.mean()
     assert change > 0.75 * (3 / statistics.sd[lesion]).mean()
+
+
+def test_simulated_healthy_scans_shift_what_is_normal_by_half(brain: np.ndarray) -> None:
+    scans = [noise(seed, brain) for seed in range(4)]
+    real, simulated = (fit_statistics(scans, [brain] * 4, real=real) for real in (True, False))
+    assert np.allclose(simulated.mean, real.mean / 2)
+    assert np.array_equal(simulated.sd, real.sd)
 
 
 def test_the_rim_where_few_healthy_scans_have_brain_is_trusted_less(brain: np.ndarray) -> None:
