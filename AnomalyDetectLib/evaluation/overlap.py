@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from AnomalyDetectLib.volume import BoolArray
+
 HIT_SHARE = 0.1  # of a lesion's voxels: what a finding has to cover for the lesion to count as found
+
+
+def lesion_labels(truth: BoolArray) -> NDArray[np.int32]:
+    """A drawn mask's lesions, numbered from 1: voxels that touch at a side, an edge or a corner."""
+    return np.asarray(cc3d.connected_components(truth, connectivity=26), dtype=np.int32)
 
 
 def lesion_cover(labelmap: NDArray[np.integer], truth: NDArray[np.integer]) -> dict[int, float]:

@@ -14,6 +14,7 @@ from AnomalyDetectLib.volume import FloatArray
 SPACING_MM = 2.0
 SMOOTHINGS_MM = (2.0, 4.0)
 BINS = 256
+UNTRAINED = ("intensity", "atlas-z")  # models without training; intensity fits every contrast
 
 
 def rival_maps(prepared: Prepared, atlas: dict[str, FloatArray] | None = None) -> dict[str, FloatArray]:
