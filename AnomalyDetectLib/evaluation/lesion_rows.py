@@ -22,8 +22,8 @@ class LesionCase:
     """A scan whose lesions are known. lesions: int32 labels (i,j,k).
 
     sign: 1 where lesions are bright, -1 where dark, 0 where there are both. sizes: voxels have a known
-    volume. clean: the scan without its lesions; None where they are real. contrasts: of simulated lesions by label,
-    signed, grey-white differences.
+    volume. clean: the scan without its lesions; None where they are real. contrasts: of simulated lesions by
+    label, signed, grey-white differences.
     """
 
     name: str
