@@ -30,13 +30,15 @@ from AnomalyDetectLib.training.calibration import HealthyCase, evenly, healthy_h
 
 CONTRASTS = ("T1", "FLAIR")
 SETS = ("val", "external")
+SIGNED = {1: "z, bright alone", -1: "-z, dark alone", 0: "|z|"}
 PICTURES = 10
 LESIONS = (
-    "{patients} patients; means with 95 % bootstrap over patients. Rivals look for the sign of the lesions "
-    "alone where they have one. Dice at 1 % healthy: at the z that 1 % of the voxels of all {healthy} reach. "
+    "Means with 95 % bootstrap over patients. AP and Dice: of {what}. Dice at 1 % healthy: at the z that "
+    "1 % of the voxels of {healthy} reach. "
     "Sensitivity and false alarms (findings that touch no lesion): at {alarms:g} expected false alarm per "
-    "healthy brain, counted on {counted}; a lesion is found when findings cover a tenth of it. Oracle Dice: "
-    "threshold chosen for each patient from its own truth."
+    "healthy brain, models with findings of both signs on the scans of their calibration, rivals with {what} "
+    "on {counted} healthy scans; a lesion is found when findings cover a tenth of it. Oracle Dice: threshold "
+    "chosen for each patient from its own truth."
 )
 HEALTHY = (
     "{scans}; means with 95 % bootstrap over scans. False alarms: findings of both signs at the threshold of "
@@ -141,10 +143,10 @@ def lesion_section(which: LesionSet, rows: Sequence[Row], ground: Ground) -> Sec
     counts = {name: len(scans) for name, scans in ground.healthy.items() if scans}
     counted = " and ".join(f"{count} {name}" for name, count in counts.items())
     caption = LESIONS.format(
-        patients=summary[0]["patients"],
-        healthy=f"{counts['val']} healthy {which.contrast} scans of the set val",
+        what=SIGNED[rows[0].sign],
+        healthy=f"{counts['val']} healthy {which.contrast} scans of the set val, all together,",
         alarms=ALARMS,
-        counted=f"the models' calibration scans; for rivals on {counted} healthy scans",
+        counted=counted,
     )
     return Section(f"{which.title}, {summary[0]['patients']} patients", caption, summary)
 

@@ -38,10 +38,10 @@ class Section:
         return [name for name in names if any(cell(row[name]) for row in self.rows)]
 
     def printed(self) -> Table:
-        """For the console."""
-        result = Table(*self.columns, title=self.title, caption=self.caption)
+        """For the console: of the figures only a difference has its interval."""
+        result = Table(*self.columns, title=self.title)
         for row in self.rows:
-            result.add_row(*(cell(row[name]) for name in self.columns))
+            result.add_row(*(cell(row[name], brief="minus" not in name) for name in self.columns))
         return result
 
     def markdown(self) -> str:
@@ -52,11 +52,13 @@ class Section:
         return "\n".join([*lines, ""])
 
 
-def cell(value: object) -> str:
-    """A figure with its interval, a number, or a text; empty for what can't be had."""
+def cell(value: object, brief: bool = False) -> str:
+    """A figure with its interval (brief: without), a number, or a text; empty for what can't be had."""
     if isinstance(value, tuple):
         mean, low, high = value
-        return f"{mean:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(mean) else ""
+        if not np.isfinite(mean):
+            return ""
+        return f"{mean:.3f}" if brief else f"{mean:.3f} ({low:.3f} to {high:.3f})"
     if isinstance(value, float):
         return f"{value:.2f}" if np.isfinite(value) else ""
     return str(value)

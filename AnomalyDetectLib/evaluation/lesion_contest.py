@@ -30,6 +30,7 @@ class Row:
     """One patient under one map. ap; oracle: best Dice of any threshold; dice: at 1 % of healthy voxels.
 
     lesions: found or not at one expected false alarm. false_alarms: findings that touch no lesion.
+    sign: of the lesions that were looked for, as `oriented`.
     """
 
     patient: str
@@ -39,6 +40,7 @@ class Row:
     dice: float
     lesions: tuple[LesionRow, ...] = ()
     false_alarms: int = 0
+    sign: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ def measure(
                 dice(over, truth),
                 lesion_rows(case, found, maps.healthy if name in models else None),
                 false_findings(found, case.lesions),
+                case.sign,
             )
         )
     return Measured(case, tuple(rows), models)

@@ -19,8 +19,7 @@ def lesion_labels(truth: BoolArray) -> NDArray[np.int32]:
 
 def lesion_cover(labelmap: NDArray[np.integer], truth: NDArray[np.integer]) -> dict[int, float]:
     """Share of each lesion's voxels (label of `truth`) that findings cover."""
-    labels = np.unique(truth)
-    labels = labels[labels > 0]
+    labels = np.unique(truth[truth > 0])
     if len(labels) == 0:
         return {}
     covered = ndimage.mean((labelmap > 0).astype(np.float32), truth, labels)
@@ -30,5 +29,4 @@ def lesion_cover(labelmap: NDArray[np.integer], truth: NDArray[np.integer]) -> d
 def false_findings(labelmap: NDArray[np.integer], truth: NDArray[np.integer], margin: int = 2) -> int:
     """Number of findings that touch no lesion, nor its rim of `margin` voxels."""
     near = ndimage.binary_dilation(truth > 0, iterations=margin)
-    every = np.unique(labelmap)
-    return len(np.setdiff1d(every[every > 0], np.unique(labelmap[near])))
+    return len(np.setdiff1d(labelmap[labelmap > 0], labelmap[near]))
