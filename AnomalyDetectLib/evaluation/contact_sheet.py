@@ -29,7 +29,7 @@ from AnomalyDetectLib.volume import Volume
 
 AXIAL = PLANES[0]
 HEADS = ("scan, true lesion", "healthy version", "z over scan, true lesion")
-CELL, TOP, GAP = 2.4, 0.6, 0.04  # inches
+CELL, TOP, GAP = 2.4, 0.8, 0.04  # inches
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,21 @@ def picture(
     )
 
 
-def write_sheet(title: str, pictures: Sequence[Picture], path: Path) -> None:
-    """Draw a row for each patient into a PNG: scan, healthy version, z; true lesions are outlined."""
+def write_sheet(title: str, note: str, pictures: Sequence[Picture], path: Path) -> None:
+    """Draw a row for each patient into a PNG: scan, healthy version, z; true lesions are outlined.
+
+    note: a second line for the title.
+    """
     heights = [CELL * one.scene.extent_mm(AXIAL)[1] / _widest(one.scene) for one in pictures]
     width, total = 3 * (CELL + GAP), sum(heights) + GAP * len(heights) + TOP
     figure = Figure(figsize=(width, total), dpi=DPI, facecolor=BACKGROUND)
     canvas = FigureCanvasAgg(figure)
     style: dict[str, Any] = {"color": TEXT, "parse_math": False}
     figure.text(0.01, 1 - 0.16 / total, title, fontsize=10, va="center", **style)
+    figure.text(0.01, 1 - 0.36 / total, note, fontsize=8, va="center", **style)
     for column, head in enumerate(HEADS):
         x = (column + 0.5) / len(HEADS)
-        figure.text(x, 1 - 0.44 / total, head, fontsize=8, ha="center", va="center", **style)
+        figure.text(x, 1 - 0.66 / total, head, fontsize=8, ha="center", va="center", **style)
     y = total - TOP
     for one, height in zip(pictures, heights, strict=True):
         y -= height

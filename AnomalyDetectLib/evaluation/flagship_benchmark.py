@@ -127,14 +127,14 @@ def measure_set(
             shown.append(_picture(found, model, ground.thresholds[model, 0]))
     if shown:
         limit = ground.thresholds[model, 0]
-        title = f"{which.title}: {model}; colours from |z| {limit:.1f}, reached by 1 % of healthy voxels"
-        write_sheet(title, shown, out / f"{file_name(which.title)}.png")
+        note = f"{model}; colours from |z| {limit:.1f}, which 1 % of healthy voxels reach"
+        write_sheet(which.title, note, shown, out / f"{file_name(which.title)}.png")
     return rows
 
 
 def _picture(found: Measured, model: str, threshold: float) -> Picture:
     case = found.case
-    return picture(case.name, case.volume, found.maps[model], case.lesions, threshold)
+    return picture(case.name.split(".")[0], case.volume, found.maps[model], case.lesions, threshold)
 
 
 def lesion_section(which: LesionSet, rows: Sequence[Row], ground: Ground) -> Section:

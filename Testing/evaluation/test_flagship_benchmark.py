@@ -139,7 +139,7 @@ def test_a_sheet_has_a_row_for_every_patient(tmp_path: Path) -> None:
     assert one.scene.at[2] == pytest.approx(21.0)
     heights = []
     for count in (1, 3):
-        write_sheet("set", [one] * count, tmp_path / "sheet.png")
+        write_sheet("set", "colours from |z| 2", [one] * count, tmp_path / "sheet.png")
         heights.append(matplotlib.image.imread(tmp_path / "sheet.png").shape[0])
     assert heights[1] > 2 * heights[0]
 
