@@ -210,7 +210,8 @@ def test_every_map_is_measured_on_the_same_simulated_lesions(
     assert all(len(row.lesions) == 1 for row in found.rows)
     assert [np.isfinite(row.lesions[0].ssim_after) for row in found.rows[:3]] == [True, True, False]
     best = max(found.rows, key=lambda row: row.ap)
-    assert best.ap > 0.5
+    by_chance = float((ill.truth > 0).sum() / load_template().brain.sum())
+    assert best.ap > 30 * by_chance
     assert best.oracle >= best.dice
     section = lesion_section(LesionSet("set", "T1", []), found.rows, ground)
     assert "AP and Dice: of |z|." in section.caption
