@@ -38,10 +38,13 @@ class Section:
         return [name for name in names if any(cell(row[name]) for row in self.rows)]
 
     def printed(self) -> Table:
-        """For the console: of the figures only a difference has its interval."""
-        result = Table(*self.columns, title=self.title)
+        """For the console, which is narrow: only a difference has its interval, and what is long or about the
+        healthy version stands in flagship.md.
+        """
+        names = [name for name in self.columns if name != "lesions found" and "inside" not in name]
+        result = Table(*names, title=self.title)
         for row in self.rows:
-            result.add_row(*(cell(row[name], brief="minus" not in name) for name in self.columns))
+            result.add_row(*(cell(row[name], brief="minus" not in name) for name in names))
         return result
 
     def markdown(self) -> str:
