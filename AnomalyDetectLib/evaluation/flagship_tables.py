@@ -18,6 +18,7 @@ from AnomalyDetectLib.evaluation.metrics import bootstrap
 
 BANDS_ML = ((0.01, 0.1), (0.1, 1.0), (1.0, 10.0), (10.0, 1000.0))
 CSV_COLUMNS = ("set", "patient", "map", "ap", "oracle", "dice", "found", "there", "false_alarms")
+NAME_WIDTH = 11  # on the console, of a map or region
 Figures = dict[str, object]
 
 
@@ -42,7 +43,9 @@ class Section:
         healthy version stands in flagship.md.
         """
         names = [name for name in self.columns if name != "lesions found" and "inside" not in name]
-        result = Table(*names, title=self.title)
+        result = Table(title=self.title)
+        for number, name in enumerate(names):
+            result.add_column(name, min_width=None if number else NAME_WIDTH)
         for row in self.rows:
             result.add_row(*(cell(row[name], brief="minus" not in name) for name in names))
         return result
