@@ -299,7 +299,7 @@ def ship(
 
 @app.command()
 def benchmark(
-    name: Annotated[str, typer.Argument(help="zoo, road, detection, preparation or findings.")],
+    name: Annotated[str, typer.Argument(help="zoo, road, detection, flagship, preparation or findings.")],
     data: Annotated[Path | None, typer.Option(help="Folder of the development data.")] = None,
     to: Annotated[Path, typer.Option("--out", help="Folder for tables and pictures.")] = Path(
         "runs/benchmark"

@@ -13,9 +13,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from AnomalyDetectLib.evaluation.metrics import average_precision, bootstrap, inside_similarity
-from AnomalyDetectLib.evaluation.overlap import HIT_SHARE, false_findings, lesion_cover
-from AnomalyDetectLib.evaluation.simulated_lesions import LesionPlan, SimulatedCase, add_lesions
+from AnomalyDetectLib.evaluation.lesion_rows import LesionCase, LesionRow, lesion_rows
+from AnomalyDetectLib.evaluation.metrics import average_precision, bootstrap
+from AnomalyDetectLib.evaluation.overlap import false_findings
+from AnomalyDetectLib.evaluation.simulated_lesions import SimulatedCase, simulate
 from AnomalyDetectLib.findings.engine import FindingsEngine
 from AnomalyDetectLib.findings.settings import FindingsSettings
 from AnomalyDetectLib.io.read import read_volume
@@ -23,7 +24,6 @@ from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import ModelCard, write_card
 from AnomalyDetectLib.pipeline import Detector, chosen, load_detector, load_head_network
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
-from AnomalyDetectLib.prepare.intensity import GREY_OF_WHITE
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.scoring.score import score
@@ -32,21 +32,6 @@ from AnomalyDetectLib.volume import Volume
 
 ALARMS = 1.0
 SEED = 4021
-
-
-@dataclass(frozen=True)
-class LesionRow:
-    """One simulated lesion under one model. similarity and decibels: SSIM and PSNR inside it, before and
-    after.
-    """
-
-    volume_ml: float
-    contrast: float
-    hit: bool
-    ssim_before: float
-    ssim_after: float
-    psnr_before: float
-    psnr_after: float
 
 
 @dataclass(frozen=True)
@@ -116,8 +101,7 @@ def measure(
 ) -> dict[str, ScanRow]:
     """One scan with simulated lesions, and without, under every model."""
     clean = prepare(volume, network)
-    white = clean.scale
-    case = add_lesions(volume, clean.input_brain, (1 - GREY_OF_WHITE) * white, rng, LesionPlan())
+    case = simulate(volume, clean, rng)
     ill = prepare(case.scan, network)
     return {one.card.name: measure_one(case, clean, ill, one) for one in detectors}
 
@@ -129,22 +113,12 @@ def measure_one(case: SimulatedCase, clean: Prepared, ill: Prepared, detector: D
     settings, _ = chosen(FindingsSettings(), ALARMS, detector.false_alarms)
     found = FindingsEngine(maps).at(settings)
     healthy_found = FindingsEngine(healthy_maps).at(settings)
-    cover = lesion_cover(found.labelmap, case.truth)
-    lesions = []
-    for lesion in case.lesions:
-        inside = case.truth == lesion.label
-        before = inside_similarity(case.scan.array, case.clean.array, inside)
-        after = inside_similarity(maps.healthy, case.clean.array, inside)
-        hit = cover.get(lesion.label, 0.0) >= HIT_SHARE
-        lesions.append(
-            LesionRow(lesion.volume_ml, lesion.contrast, hit, before[0], after[0], before[1], after[1])
-        )
     return ScanRow(
         scan=case.scan.name,
         ap=average_precision(np.abs(maps.score), case.truth > 0, maps.brain),
         false_findings=false_findings(found.labelmap, case.truth),
         healthy_findings=len(healthy_found),
-        lesions=tuple(lesions),
+        lesions=lesion_rows(LesionCase.simulated(case), found.labelmap, maps.healthy),
     )
 
 

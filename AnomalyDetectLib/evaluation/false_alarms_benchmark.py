@@ -17,13 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from AnomalyDetectLib.evaluation.overlap import HIT_SHARE, false_findings, lesion_cover
-from AnomalyDetectLib.evaluation.simulated_lesions import SimulatedCase, add_lesions
+from AnomalyDetectLib.evaluation.simulated_lesions import SimulatedCase, simulate
 from AnomalyDetectLib.findings import FalseAlarmTable, Finding, Findings, FindingsEngine, FindingsSettings
 from AnomalyDetectLib.findings.healthy_components import HealthyComponents, count_components, pooled
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.pipeline import Detector, load_detector, load_head_network
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
-from AnomalyDetectLib.prepare.intensity import GREY_OF_WHITE
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import score
@@ -190,9 +189,7 @@ def power(
         table = table_of(calibration)
         for scan in new:
             number += 1
-            random = np.random.default_rng([SEED, number])
-            grey_white = (1 - GREY_OF_WHITE) * scan.case.prepared.scale
-            ill = add_lesions(scan.case.volume, scan.case.prepared.input_brain, grey_white, random)
+            ill = simulate(scan.case.volume, scan.case.prepared, np.random.default_rng([SEED, number]))
             prepared = prepare(ill.scan, network)
             maps = score(ill.scan, prepared, detector.model.rebuild(prepared), detector.scorer)
             with_lesions = FindingsEngine(maps, false_alarms=table)

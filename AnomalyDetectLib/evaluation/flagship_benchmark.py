@@ -1,244 +1,180 @@
-"""benchmark flagship: real lesions of the development sets, every model and every trivial rival on the same
-voxels.
+"""benchmark flagship: real and simulated lesions and healthy scans, every model and every trivial rival on
+the same voxels.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cc3d
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from AnomalyDetectLib.errors import AnomalyDetectError
-from AnomalyDetectLib.evaluation.metrics import average_precision, best_dice, bootstrap
-from AnomalyDetectLib.evaluation.overlap import HIT_SHARE, false_findings, lesion_cover
-from AnomalyDetectLib.evaluation.pathology import Patient, patients
-from AnomalyDetectLib.evaluation.rivals import rival_maps
-from AnomalyDetectLib.findings.engine import FindingsEngine
-from AnomalyDetectLib.findings.settings import FindingsSettings
+from AnomalyDetectLib.evaluation import flagship_tables as tables
+from AnomalyDetectLib.evaluation.contact_sheet import Picture, picture, write_sheet
+from AnomalyDetectLib.evaluation.contest import ALARMS, Contest, open_contest
+from AnomalyDetectLib.evaluation.flagship_tables import Section
+from AnomalyDetectLib.evaluation.healthy_contest import (
+    HealthyScan,
+    healthy_figures,
+    measure_healthy,
+    voxel_threshold,
+)
+from AnomalyDetectLib.evaluation.lesion_contest import LesionSet, Measured, Row, lesion_sets, measure
+from AnomalyDetectLib.evaluation.region_alarms import region_figures
 from AnomalyDetectLib.models import zoo
-from AnomalyDetectLib.models.rebuild import Rebuild
-from AnomalyDetectLib.pipeline import Detector, chosen, load_detector, load_head_network
+from AnomalyDetectLib.pipeline import load_head_network
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
-from AnomalyDetectLib.prepare.prepare import prepare
-from AnomalyDetectLib.prepare.prepared import Prepared
-from AnomalyDetectLib.scoring.score import score
-from AnomalyDetectLib.training.calibration import healthy_heads, prepared_cases
-from AnomalyDetectLib.volume import FloatArray, Volume, dice
+from AnomalyDetectLib.training.calibration import HealthyCase, evenly, healthy_heads, prepared_cases
 
-ALARMS = 1.0
-FALSE_VOXELS = 0.01
-BANDS_ML = ((0.01, 0.1), (0.1, 1.0), (1.0, 10.0), (10.0, 1000.0))
-HEALTHY_LIMIT = 10
+CONTRASTS = ("T1", "FLAIR")
+SETS = ("val", "external")
+SIGNED = {1: "z, bright alone", -1: "-z, dark alone", 0: "|z|"}
+PICTURES = 10
+LESIONS = (
+    "Means with 95 % bootstrap over patients. AP and Dice: of {what}. Dice at 1 % healthy: at the z that "
+    "1 % of the voxels of {healthy} reach. "
+    "Sensitivity and false alarms (findings that touch no lesion): at {alarms:g} expected false alarm per "
+    "healthy brain, models with findings of both signs on the scans of their calibration, rivals with {what} "
+    "on {counted} healthy scans; a lesion is found when findings cover a tenth of it. Oracle Dice: threshold "
+    "chosen for each patient from its own truth."
+)
+HEALTHY = (
+    "{scans}; means with 95 % bootstrap over scans. False alarms: findings of both signs at the threshold of "
+    "{alarms:g} expected; it was counted on these very scans, all sets together (with --limit the rivals' on "
+    "few of them). Share of voxels: |z| above what 1 % of all voxels of the other scanner's healthy scans "
+    "reach; 0.5-2 % is wanted."
+)
+REGIONS = (
+    "ml of false alarms per healthy scan, means of {count} scans. Thresholds: for each map that which 1 % of "
+    "the voxels of these scans together reach, so that the whole brain has the same volume before and after. "
+    "Regions overlap."
+)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One patient under one map. ap; oracle: best Dice of any threshold; dice: at `FALSE_VOXELS` of healthy
-    voxels.
-
-    found: for a calibrated model, lesions found and lesions by size band at one expected false alarm;
-    false_alarms: its findings that touch no lesion.
+class Ground:
+    """What a contrast's lesions are measured with: contest, healthy scans by set, z thresholds by map and
+    sign.
     """
 
-    patient: str
-    map: str
-    ap: float
-    oracle: float
-    dice: float
-    found: tuple[tuple[int, int], ...] = ()
-    false_alarms: int | None = None
-
-
-class Contest:
-    """The models and rivals of one contrast, with their thresholds from healthy scans."""
-
-    def __init__(self, contrast: str, data: Path, network: HeadNetwork, runs: Path) -> None:
-        self.network = network
-        fitting = [card for card in zoo.cards() if contrast in card.contrasts]
-        self.detectors: list[Detector] = [load_detector(card, contrast=contrast) for card in fitting]
-        self.atlas: dict[str, FloatArray] | None = None
-        for card in fitting:
-            if card.family == "atlas-z":
-                self.atlas = {name: value.numpy() for name, value in card.tensors().items()}
-        heads = healthy_heads(data, "val", contrast)[:HEALTHY_LIMIT]
-        quantiles: dict[tuple[str, int], list[float]] = {}
-        for case in prepared_cases(heads, network, runs):
-            for name, values in self.maps(case.prepared, self.rebuilds(case.prepared)).items():
-                for sign in (1, -1):
-                    inside = sign * values[case.prepared.brain]
-                    quantiles.setdefault((name, sign), []).append(
-                        float(np.quantile(inside, 1 - FALSE_VOXELS))
-                    )
-        self.thresholds = {key: float(np.mean(values)) for key, values in quantiles.items()}
-
-    def rebuilds(self, prepared: Prepared) -> list[Rebuild]:
-        """What each model makes of a scan."""
-        return [one.model.rebuild(prepared) for one in self.detectors]
-
-    def maps(self, prepared: Prepared, rebuilds: list[Rebuild]) -> dict[str, FloatArray]:
-        """Every map of a scan, signed, on the working grid (X,Y,Z); rivals in brackets."""
-        pairs = zip(self.detectors, rebuilds, strict=True)
-        found = {one.card.name: one.scorer.z(prepared, rebuilt) for one, rebuilt in pairs}
-        return found | {f"({name})": value for name, value in rival_maps(prepared, self.atlas).items()}
-
-    def rows(self, patient: Patient) -> Iterator[Row]:
-        """One row a map. Raises `AnomalyDetectError` when the scan can't be prepared."""
-        volume, truth = patient.read()
-        prepared = prepare(volume, self.network)
-        rebuilds = self.rebuilds(prepared)
-        brain = prepared.input_brain
-        lesions = cc3d.connected_components(truth, connectivity=26)
-        found = {
-            one.card.name: _findings(volume, prepared, rebuilt, one)
-            for one, rebuilt in zip(self.detectors, rebuilds, strict=True)
-        }
-        for name, working in self.maps(prepared, rebuilds).items():
-            values = patient.sign * prepared.to_input.to_input(working)
-            over = (values >= self.thresholds[name, patient.sign]) & brain
-            row = Row(
-                patient.name,
-                name,
-                average_precision(values, truth, brain),
-                best_dice(values, truth, brain),
-                dice(over, truth),
-            )
-            if name in found:
-                bands = _by_band(found[name], lesions, volume.grid.voxel_mm3)
-                row = replace(row, found=bands, false_alarms=false_findings(found[name], lesions))
-            yield row
-
-
-def _findings(volume: Volume, prepared: Prepared, rebuilt: Rebuild, detector: Detector) -> NDArray[np.int32]:
-    """The findings (i,j,k) at `ALARMS` expected false alarms."""
-    maps = score(volume, prepared, rebuilt, detector.scorer)
-    settings, _ = chosen(FindingsSettings(), ALARMS, detector.false_alarms)
-    return FindingsEngine(maps).at(settings).labelmap
-
-
-def _by_band(
-    labelmap: NDArray[np.integer], lesions: NDArray[np.integer], voxel_mm3: float
-) -> tuple[tuple[int, int], ...]:
-    """Lesions found and lesions there in each size band."""
-    sizes = np.bincount(lesions.ravel()) * voxel_mm3 / 1000
-    cover = lesion_cover(labelmap, lesions)
-    bands = []
-    for low, high in BANDS_ML:
-        there = [label for label in cover if low <= sizes[label] < high]
-        bands.append((sum(cover[label] >= HIT_SHARE for label in there), len(there)))
-    return tuple(bands)
+    contest: Contest
+    healthy: Mapping[str, Sequence[HealthyScan]]
+    thresholds: Mapping[tuple[str, int], float]
 
 
 def run(
     data: Path, out: Path, limit: int | None, console: Console, runs: Path = Path("runs")
 ) -> list[dict[str, object]]:
-    """Measure all sets; print and write flagship.md, flagship.csv and flagship.json into `out`; return the
-    summary.
+    """Measure all sets; print and write flagship.md, flagship.csv, flagship.json and a picture of each set
+    into `out`; return the summary of the sets with lesions.
+
+    limit: scans of each set, the healthy ones too. runs: with the cache of prepared healthy scans.
     """
     network = load_head_network()
-    contests: dict[str, Contest] = {}
-    summary: list[dict[str, object]] = []
-    every: list[dict[str, object]] = []
-    for title, members in patients(data).items():
-        rows: list[Row] = []
-        chosen_patients = members[:: max(1, len(members) // limit)][:limit] if limit else members
-        for patient in chosen_patients:
-            if patient.contrast not in contests:
-                contests[patient.contrast] = Contest(patient.contrast, data, network, runs)
-            try:
-                rows += contests[patient.contrast].rows(patient)
-            except AnomalyDetectError as error:
-                console.print(f"left out: {patient.name}: {error}", style="yellow")
-        every += [{"set": title} | asdict(row) for row in rows]
-        summary += (of_set := summarise(title, rows))
-        console.print(table(title, of_set))
-    write(out, summary, every)
-    return summary
-
-
-def summarise(title: str, rows: list[Row]) -> list[dict[str, object]]:
-    """Mean AP and Dice of each map with 95 % bootstrap over patients, and its AP minus the best rival's."""
-    by_map: dict[str, list[Row]] = {}
-    for row in rows:
-        by_map.setdefault(row.map, []).append(row)
-    means = {name: float(np.nanmean([row.ap for row in one])) for name, one in by_map.items()}
-    best = max((name for name in means if name.startswith("(")), key=lambda name: means[name])
-    result: list[dict[str, object]] = []
-    for name, one in by_map.items():
-        difference = [row.ap - rival.ap for row, rival in zip(one, by_map[best], strict=True)]
-        result.append(
-            {
-                "set": title,
-                "map": name,
-                "patients": len(one),
-                "AP": bootstrap([row.ap for row in one]),
-                "oracle Dice": bootstrap([row.oracle for row in one]),
-                "Dice at 1 % healthy": bootstrap([row.dice for row in one]),
-                f"AP minus {best}": bootstrap(difference),
-                "lesions found": _found(one),
-                "false alarms": _mean_alarms(one),
-            }
-        )
-    return sorted(result, key=lambda row: (str(row["map"]).startswith("("), str(row["map"])))
-
-
-def _found(rows: list[Row]) -> str:
-    """Lesions found of those there in each size band, at one expected false alarm; empty if uncalibrated."""
-    if not rows[0].found:
-        return ""
-    totals = np.array([row.found for row in rows]).sum(0)
-    pairs = zip(BANDS_ML, totals, strict=True)
-    return ", ".join(f"{low:g}-{high:g} ml {hit}/{there}" for (low, high), (hit, there) in pairs if there)
-
-
-def _mean_alarms(rows: list[Row]) -> str:
-    counted = [row.false_alarms for row in rows if row.false_alarms is not None]
-    return f"{np.mean(counted):.2f}" if counted else ""
-
-
-def table(title: str, rows: list[dict[str, object]]) -> Table:
-    """The figures of one set, models first, rivals in brackets."""
-    names = list(rows[0])[3:]
-    result = Table("map", *names, title=f"{title}: {rows[0]['patients']} patients")
-    for row in rows:
-        result.add_row(str(row["map"]), *(_cell(row[name]) for name in names))
-    return result
-
-
-def _cell(value: object) -> str:
-    if not isinstance(value, tuple):
-        return str(value)
-    mean, low, high = value
-    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
-
-
-def write(out: Path, summary: list[dict[str, object]], every: list[dict[str, object]]) -> None:
-    """flagship.md for reading, flagship.csv with a line for each patient and map, flagship.json with
-    everything.
-    """
+    cases = {
+        contrast: {
+            which: list(prepared_cases(evenly(healthy_heads(data, which, contrast), limit), network, runs))
+            for which in SETS
+        }
+        for contrast in CONTRASTS
+    }
+    grounds, sections, every = {}, [], []
+    for contrast in CONTRASTS:
+        grounds[contrast] = prepare_ground(contrast, cases[contrast])
+        console.print(f"{contrast}: healthy scans measured", style="dim")
+        sections += list(healthy_sections(contrast, grounds[contrast]))
     out.mkdir(parents=True, exist_ok=True)
-    lines: list[str] = []
-    for title in dict.fromkeys(str(row["set"]) for row in summary):
-        rows = [row for row in summary if row["set"] == title]
-        names = list(rows[0])[3:]
-        lines += [f"## {title}, {rows[0]['patients']} patients", "", "| map | " + " | ".join(names) + " |"]
-        lines += ["|---" * (len(names) + 1) + "|"]
-        lines += [
-            f"| {row['map']} | " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows
-        ]
-        lines += [""]
-    (out / "flagship.md").write_text("\n".join(lines), encoding="utf-8")
-    (out / "flagship.json").write_text(json.dumps({"summary": summary, "patients": every}, indent=1))
-    with (out / "flagship.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file, fieldnames=["set", "patient", "map", "ap", "oracle", "dice"], extrasaction="ignore"
-        )
-        writer.writeheader()
-        writer.writerows(every)
+    of_lesions: list[Section] = []
+    for one in lesion_sets(data, cases, limit):
+        rows = measure_set(one, grounds[one.contrast], network, out, limit or PICTURES, console)
+        if not rows:
+            continue
+        every += [{"set": one.title} | flat(row) for row in rows]
+        of_lesions.append(lesion_section(one, rows, grounds[one.contrast]))
+        console.print(of_lesions[-1].printed())
+        tables.write(out, of_lesions + sections, every)
+    for section in sections:
+        console.print(section.printed())
+    return [row for section in of_lesions for row in section.rows]
+
+
+def prepare_ground(contrast: str, cases: Mapping[str, Sequence[HealthyCase]]) -> Ground:
+    """The contest of a contrast, and what it says of the healthy scans."""
+    contest = open_contest(contrast, cases)
+    healthy = {which: [measure_healthy(case, contest) for case in some] for which, some in cases.items()}
+    val = healthy["val"]
+    thresholds = {(name, sign): voxel_threshold(val, name, sign) for name in val[0].z for sign in (1, -1, 0)}
+    return Ground(contest, healthy, thresholds)
+
+
+def measure_set(
+    which: LesionSet, ground: Ground, network: HeadNetwork, out: Path, pictures: int, console: Console
+) -> list[Row]:
+    """The rows of every case that can be prepared, and the first ones' maps in a picture."""
+    rows: list[Row] = []
+    shown: list[Picture] = []
+    model = zoo.choose("auto", which.contrast).name
+    for case in which.cases:
+        try:
+            found = measure(case(), ground.contest, ground.thresholds, network)
+        except AnomalyDetectError as error:
+            console.print(f"left out of {which.title}: {error}", style="yellow")
+            continue
+        rows += found.rows
+        if len(shown) < pictures:
+            shown.append(_picture(found, model, ground.thresholds[model, 0]))
+    if shown:
+        limit = ground.thresholds[model, 0]
+        note = f"{model}; colours from |z| {limit:.1f}, which 1 % of healthy voxels reach"
+        write_sheet(which.title, note, shown, out / f"{file_name(which.title)}.png")
+    return rows
+
+
+def _picture(found: Measured, model: str, threshold: float) -> Picture:
+    case = found.case
+    return picture(case.name.split(".")[0], case.volume, found.maps[model], case.lesions, threshold)
+
+
+def lesion_section(which: LesionSet, rows: Sequence[Row], ground: Ground) -> Section:
+    """The table of one set."""
+    summary = tables.summarise(which.title, rows)
+    counts = {name: len(scans) for name, scans in ground.healthy.items() if scans}
+    counted = " and ".join(f"{count} {name}" for name, count in counts.items())
+    caption = LESIONS.format(
+        what=SIGNED[rows[0].sign],
+        healthy=f"{counts['val']} healthy {which.contrast} scans of the set val, all together,",
+        alarms=ALARMS,
+        counted=counted,
+    )
+    return Section(f"{which.title}, {summary[0]['patients']} patients", caption, summary)
+
+
+def healthy_sections(contrast: str, ground: Ground) -> Iterator[Section]:
+    """False alarms of each map, and for each model where they lie."""
+    sets = {which: scans for which, scans in ground.healthy.items() if scans}
+    scans = ", ".join(f"{len(one)} scans of {which}" for which, one in sets.items())
+    if contrast != "T1":
+        scans += " (repainted heads; there is no other scanner's)"
+    yield Section(
+        f"healthy {contrast} scans", HEALTHY.format(scans=scans, alarms=ALARMS), healthy_figures(sets)
+    )
+    for which, some in sets.items():
+        for detector in ground.contest.detectors:
+            if figures := region_figures(some, detector.card.name):
+                title = f"false alarms by region, {contrast}, {which}, {detector.card.name}"
+                yield Section(title, REGIONS.format(count=len(some)), figures)
+
+
+def flat(row: Row) -> dict[str, object]:
+    """A patient's row with its lesions and their number."""
+    hits = [one.hit for one in row.lesions]
+    return asdict(row) | {"found": sum(hits), "there": len(hits)}
+
+
+def file_name(title: str) -> str:
+    """A set's title as a file's name."""
+    return "_".join(
+        "".join(letter if letter.isalnum() or letter in ".-" else " " for letter in title).split()
+    )

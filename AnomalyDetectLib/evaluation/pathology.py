@@ -6,20 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from AnomalyDetectLib.io.read import read_mask, read_volume
+from AnomalyDetectLib.training.slice_data import glioma_patients
 from AnomalyDetectLib.volume import BoolArray, Volume
 
-MULTIPLE_SCLEROSIS = "MS, FLAIR"
+GLIOMA, MULTIPLE_SCLEROSIS, GLIOMA_T1 = "glioma, FLAIR", "MS, FLAIR", "glioma, T1"
 
 
 @dataclass(frozen=True)
 class Patient:
-    """A scan with a drawn lesion. sign: 1 where lesions of this contrast are mostly bright, -1 where dark."""
+    """A scan with a drawn lesion. sign: 1 where lesions of this contrast are mostly bright, -1 where dark.
+
+    sizes: whether its voxels have a known volume.
+    """
 
     name: str
     scan: Path
     mask: Path
     contrast: str
     sign: int
+    sizes: bool
 
     def read(self) -> tuple[Volume, BoolArray]:
         """The scan and its lesion mask (i,j,k)."""
@@ -28,14 +33,20 @@ class Patient:
 
 
 def patients(data: Path) -> dict[str, list[Patient]]:
-    """The development sets by name: glioma on FLAIR and on T1, multiple sclerosis on FLAIR (first rater)."""
+    """The development sets by name: glioma on FLAIR, of the patients that no model is trained on, and on T1;
+    multiple sclerosis on FLAIR (first rater).
+    """
 
-    def of(folder: str, scan: str, mask: str, contrast: str, sign: int) -> list[Patient]:
-        scans = sorted((data / folder).glob(f"*/{scan}"))
-        return [Patient(path.parent.name, path, path.with_name(mask), contrast, sign) for path in scans]
+    def of(folders: list[Path], scan: str, mask: str, contrast: str, sign: int, sizes: bool) -> list[Patient]:
+        return [
+            Patient(one.name, one / scan, one / mask, contrast, sign, sizes)
+            for one in folders
+            if (one / scan).exists()
+        ]
 
+    sclerosis = sorted((data / "ms_isbi_dev").glob("*/"))
     return {
-        "glioma, FLAIR": of("lgg_flair_dev", "flair.nii.gz", "mask.nii.gz", "FLAIR", 1),
-        MULTIPLE_SCLEROSIS: of("ms_isbi_dev", "flair.nii.gz", "mask_rater1.nii.gz", "FLAIR", 1),
-        "glioma, T1": of("lgg_flair_dev", "t1.nii.gz", "mask.nii.gz", "T1", -1),
+        GLIOMA: of(glioma_patients(data, "val"), "flair.nii.gz", "mask.nii.gz", "FLAIR", 1, sizes=False),
+        MULTIPLE_SCLEROSIS: of(sclerosis, "flair.nii.gz", "mask_rater1.nii.gz", "FLAIR", 1, sizes=True),
+        GLIOMA_T1: of(glioma_patients(data), "t1.nii.gz", "mask.nii.gz", "T1", -1, sizes=False),
     }

@@ -30,6 +30,7 @@ from AnomalyDetectLib.prepare.template import Template, load_template
 from AnomalyDetectLib.training import heads, template
 from AnomalyDetectLib.training.affines import apply_affine
 from AnomalyDetectLib.training.random_fields import thick_slices
+from AnomalyDetectLib.training.slice_data import glioma_patients
 from AnomalyDetectLib.volume import Affine, BoolArray, Grid, Volume, dice, resample, resample_mask
 
 CONTRASTS = 8
@@ -107,7 +108,7 @@ def lesions_kept(
     """Share of the drawn lesions inside the mask; a picture of every mask."""
     figures: dict[str, object] = {}
     sets = {
-        "glioma FLAIR": sorted((data / "lgg_flair_dev").glob("*/flair.nii.gz"))[:limit],
+        "glioma FLAIR": [folder / "flair.nii.gz" for folder in glioma_patients(data)][:limit],
         "MS FLAIR": sorted((data / "ms_isbi_dev").glob("*/flair.nii.gz"))[:limit],
         "external T1": sorted((data / "healthy_external_t1").glob("*.nii.gz"))[:limit],
     }

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -15,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from AnomalyDetectLib.evaluation.metrics import bootstrap
-from AnomalyDetectLib.evaluation.overlap import HIT_SHARE
+from AnomalyDetectLib.evaluation.overlap import HIT_SHARE, lesion_cover, lesion_labels
 from AnomalyDetectLib.volume import BoolArray, FloatArray
 
 Interval = tuple[float, float, float]  # statistic, and its 95 % bootstrap interval
@@ -62,12 +61,10 @@ def lesion_hits(
     score: FloatArray, truth: BoolArray, threshold: float, voxel_ml: float
 ) -> list[tuple[float, bool]]:
     """Volume in ml of every connected lesion, and whether a tenth of it is above the threshold."""
-    labels, count = ndimage.label(truth)
-    hits = []
-    for number in range(1, count + 1):
-        inside = labels == number
-        hits.append((float(inside.sum()) * voxel_ml, bool((score[inside] > threshold).mean() >= HIT_SHARE)))
-    return hits
+    labels = lesion_labels(truth)
+    sizes = np.bincount(labels.ravel()) * voxel_ml
+    cover = lesion_cover((score > threshold).astype(np.uint8), labels)
+    return [(float(sizes[label]), share >= HIT_SHARE) for label, share in cover.items()]
 
 
 def sensitivity_by_size(hits: Sequence[Sequence[tuple[float, bool]]]) -> dict[str, Interval]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from AnomalyDetectLib.volume import FloatArray
 SPACING_MM = 2.0
 SMOOTHINGS_MM = (2.0, 4.0)
 BINS = 256
+UNTRAINED = ("intensity", "atlas-z")  # models without training; intensity fits every contrast
 
 
-def rival_maps(prepared: Prepared, atlas: dict[str, FloatArray] | None = None) -> dict[str, FloatArray]:
+def rival_maps(prepared: Prepared, atlas: Mapping[str, FloatArray] | None = None) -> dict[str, FloatArray]:
     """Signed maps (X,Y,Z) by name, bright > 0.
 
     intensity, plain, smoothed (Gaussian of that SD in mm) and histogram-equalised; mirror: difference to the

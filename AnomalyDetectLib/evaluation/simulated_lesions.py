@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from AnomalyDetectLib.prepare.intensity import GREY_OF_WHITE
+from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.volume import BoolArray, FloatArray, Volume, smooth
 
 SUBSAMPLES = 3
@@ -49,6 +51,15 @@ class SimulatedCase:
     clean: Volume
     truth: NDArray[np.int32]
     lesions: tuple[SimulatedLesion, ...]
+
+
+def simulate(
+    volume: Volume, prepared: Prepared, rng: np.random.Generator, plan: LesionPlan | None = None
+) -> SimulatedCase:
+    """`add_lesions` in a prepared scan of any contrast; its unit is T1's grey-white difference, as a share of
+    white matter.
+    """
+    return add_lesions(volume, prepared.input_brain, (1 - GREY_OF_WHITE) * prepared.scale, rng, plan)
 
 
 def add_lesions(

@@ -25,6 +25,7 @@ from AnomalyDetectLib.evaluation.ranking import (
     sensitivity_by_size,
     sparsification,
 )
+from AnomalyDetectLib.evaluation.rivals import UNTRAINED
 from AnomalyDetectLib.evaluation.zoo_cases import (
     SETS,
     ZooCase,
@@ -44,7 +45,6 @@ from AnomalyDetectLib.scoring.score import STATISTICS, Scorer, image_score, load
 from AnomalyDetectLib.scoring.statistics import spread
 from AnomalyDetectLib.volume import FloatArray
 
-RIVALS = ("intensity", "atlas-z")  # without training; intensity fits every contrast
 FALSE_POSITIVES = (0.01, 0.05)  # shares of healthy voxels
 VOXEL_ML = 0.008
 PUBLISHED = {
@@ -122,8 +122,8 @@ def run(data: Path, out: Path, limit: int | None, console: Console) -> None:
 
 def contestants_for(contrast: str) -> list[Contestant]:
     """The shipped models of a contrast, trivial rivals first."""
-    fitting = [card for card in zoo.cards() if contrast in card.contrasts or card.name == RIVALS[0]]
-    fitting.sort(key=lambda card: (card.name not in RIVALS, card.name))
+    fitting = [card for card in zoo.cards() if contrast in card.contrasts or card.name == UNTRAINED[0]]
+    fitting.sort(key=lambda card: (card.name not in UNTRAINED, card.name))
     found = []
     for card in fitting:
         statistics = card.calibration(STATISTICS, contrast)

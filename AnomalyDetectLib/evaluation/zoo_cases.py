@@ -12,18 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from AnomalyDetectLib.evaluation.pathology import MULTIPLE_SCLEROSIS, patients
-from AnomalyDetectLib.evaluation.simulated_lesions import add_lesions
+from AnomalyDetectLib.evaluation.simulated_lesions import simulate
 from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.models.slices import brain_slices
 from AnomalyDetectLib.pipeline import load_head_network
-from AnomalyDetectLib.prepare.intensity import GREY_OF_WHITE
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.training.calibration import healthy_scans, prepared_cases
 from AnomalyDetectLib.training.ct_heads import ct_patients, prepare_ct
 from AnomalyDetectLib.training.slice_data import (
     LEAST_BRAIN,
-    flair_patients,
+    glioma_patients,
     on_working_grid,
     prepared_flair_case,
 )
@@ -77,7 +76,7 @@ def healthy_cases(data: Path, cache: Path, contrast: str, limit: int | None) -> 
         for case in prepared_cases(healthy_scans(data, "val")[:limit], load_head_network(), cache):
             yield _case(case.volume.name, case.prepared, np.zeros_like(case.prepared.brain))
     elif contrast == "FLAIR":
-        for folder in flair_patients(data, "train")[:limit]:
+        for folder in glioma_patients(data, "train")[:limit]:
             prepared, scan = prepared_flair_case(folder, cache)
             yield ZooCase(folder.name, prepared, None, scan.usable, np.zeros(len(scan.usable), bool))
 
@@ -103,7 +102,7 @@ def lesion_cases(data: Path, cache: Path, which: ZooSet, limit: int | None) -> I
     elif which.contrast == "T1":
         yield from _simulated(data, limit)
     elif "glioma" in which.name:
-        for folder in flair_patients(data, "val")[:limit]:
+        for folder in glioma_patients(data, "val")[:limit]:
             prepared, _ = prepared_flair_case(folder, cache)
             mask = read_volume(folder / "mask.nii.gz").array
             yield _case(folder.name, prepared, on_working_grid(mask, prepared))
@@ -124,8 +123,7 @@ def _simulated(data: Path, limit: int | None) -> Iterator[ZooCase]:
     for number, path in enumerate(healthy_scans(data, "val")[:limit]):
         volume = read_volume(path)
         clean = prepare(volume, network)
-        rng = np.random.default_rng([SEED, number])
-        case = add_lesions(volume, clean.input_brain, (1 - GREY_OF_WHITE) * clean.scale, rng)
+        case = simulate(volume, clean, np.random.default_rng([SEED, number]))
         ill = prepare(case.scan, network)
         yield _case(case.scan.name, ill, on_working_grid((case.truth > 0).astype(np.float32), ill))
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ from AnomalyDetectLib.training.repainted_heads import RepaintedHead
 from AnomalyDetectLib.volume import BoolArray, Volume
 
 log = logging.getLogger(__name__)
+
+Member = TypeVar("Member")
 
 STATISTICS_SCANS = 60  # training scans; the held-out ones are for the false alarms
 REPAINTED_SCANS = 24  # for each other contrast
@@ -106,7 +109,7 @@ def healthy_scans(data: Path, which: str) -> list[Path]:
         return sorted((data / "healthy_external_t1").glob("*.nii.gz"))
     subjects = template.ixi_subjects(data, which)
     return [
-        subject.scan for subject in (_spread(subjects, STATISTICS_SCANS) if which == "train" else subjects)
+        subject.scan for subject in (evenly(subjects, STATISTICS_SCANS) if which == "train" else subjects)
     ]
 
 
@@ -119,7 +122,7 @@ def healthy_heads(data: Path, which: str, contrast: str) -> list[Path] | list[Re
     if which == "external":
         return []
     subjects = template.ixi_subjects(data, which)
-    chosen = _spread(subjects, REPAINTED_SCANS) if which == "train" else subjects
+    chosen = evenly(subjects, REPAINTED_SCANS) if which == "train" else subjects
     return [RepaintedHead(subject, contrast) for subject in chosen]
 
 
@@ -133,9 +136,11 @@ def healthy_sets(
     }
 
 
-def _spread(subjects: list[template.Subject], count: int) -> list[template.Subject]:
-    """`count` of the subjects, evenly spread over their list."""
-    return subjects[:: max(1, len(subjects) // count)][:count]
+def evenly(members: Sequence[Member], count: int | None) -> list[Member]:
+    """`count` of the members, evenly spread over their list; None: all."""
+    if count is None:
+        return list(members)
+    return list(members[:: max(1, len(members) // count)][:count])
 
 
 def fit_scorer(

@@ -19,7 +19,7 @@ from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS, Scorer
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
 from AnomalyDetectLib.training.config import TrainingConfig
-from AnomalyDetectLib.training.slice_data import flair_patients, prepared_flair_case
+from AnomalyDetectLib.training.slice_data import glioma_patients, prepared_flair_case
 
 Calibrate = Callable[[SliceModel, str, dict[str, list[HealthyCase]], Console], None]
 
@@ -107,7 +107,7 @@ def ship_slices(
 def flair_scorer(model: SliceModel, data: Path, runs: Path) -> Scorer:
     """Statistics of the slices that are away from the lesions of the training patients."""
     prepared, healthy = [], []
-    for folder in flair_patients(data, "train")[:STATISTICS_SCANS]:
+    for folder in glioma_patients(data, "train")[:STATISTICS_SCANS]:
         one, scan = prepared_flair_case(folder, runs)
         inside = np.zeros_like(one.brain)
         inside[:, :, list(scan.usable)] = one.brain[:, :, list(scan.usable)]

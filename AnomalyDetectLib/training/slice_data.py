@@ -79,15 +79,17 @@ def t1_scans(data: Path, cache: Path, split: str) -> Iterator[SliceScan]:
         yield SliceScan(scan.name, scan.image * scan.brain, scan.brain, tuple(usable), age, sex)
 
 
-def flair_patients(data: Path, split: str) -> list[Path]:
-    """Folders of glioma patients: whose lesion-free slices train ("train"), or held out ("val")."""
+def glioma_patients(data: Path, split: str | None = None) -> list[Path]:
+    """Folders of glioma patients: whose lesion-free slices train ("train"), held out ("val"), or all."""
     folders = sorted(path.parent for path in (data / "lgg_flair_dev").glob("*/flair.nii.gz"))
+    if split is None:
+        return folders
     return [f for n, f in enumerate(folders) if (n % 5 in HELD_OUT_FLAIR) == (split == "val")]
 
 
 def flair_scans(data: Path, cache: Path, split: str) -> Iterator[SliceScan]:
     """FLAIR of glioma patients, prepared as the product does: slices away from the drawn lesion."""
-    for folder in flair_patients(data, split):
+    for folder in glioma_patients(data, split):
         yield prepared_flair_case(folder, cache)[1]
 
 

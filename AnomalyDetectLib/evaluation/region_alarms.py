@@ -1,0 +1,127 @@
+"""Where healthy scans raise false alarms, before and after they are compared with other healthy scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import edt
+import numpy as np
+from numpy.typing import NDArray
+
+from AnomalyDetectLib.evaluation.healthy_contest import HealthyScan, threshold_of
+from AnomalyDetectLib.findings.atlas import RegionAtlas
+from AnomalyDetectLib.prepare.template import Template, load_template
+from AnomalyDetectLib.resources import resource
+from AnomalyDetectLib.scoring.evidence import RESIDUAL, TISSUE
+from AnomalyDetectLib.volume import BoolArray
+
+BORDER_MM = 3.0  # to either side of a ventricle's wall
+EDGE_MM, RIM_MM = 2.0, 6.0  # from the surface of the brain
+MIDLINE_MM = 6.0
+POLE_MM = 20.0
+VENTRICLES = ("lateral ventricle", "third ventricle", "fourth ventricle")
+CEREBELLUM = ("cerebellum", "cerebellar vermis")
+DEEP = (
+    "caudate", "putamen", "pallidum", "thalamus", "accumbens and basal forebrain", "internal capsule",
+    "hippocampus", "amygdala", "fornix", "ventral diencephalon",
+)  # fmt: skip
+
+
+def regions(brain: BoolArray) -> dict[str, BoolArray]:
+    """Places that shout in healthy scans, on the working grid (X,Y,Z), inside this brain; they overlap.
+
+    ventricle borders: within 3 mm of the walls of the template's ventricles, to both sides. choroid plexus:
+    the template's lateral ventricles behind the thalamus' front end (where the interventricular foramen lies
+    and the plexus begins). skull edge: the outer 2 mm of this brain. sulci: its next 4 mm, above the
+    cerebellum and the brain stem. sinuses: of its outer 6 mm, the part within 6 mm of the midline above the
+    thalamus (sagittal sinus), and where cerebellum and occipital or temporal lobe are both within 6 mm
+    (transverse sinus, tentorium). insula, cerebellum (with vermis), brain stem, deep (basal ganglia,
+    thalamus, hippocampus and what lies between): by the template's labels. temporal poles: the front 20 mm
+    of its temporal lobes. elsewhere: the rest; whole brain: everything.
+    """
+    template = load_template()
+    spacing = template.grid.spacing
+    x, y, z = np.meshgrid(*_coordinates(template), indexing="ij", sparse=True)
+    labelled = _by_name(template)
+    ventricle = labelled(*VENTRICLES)
+    plexus_front = float(np.broadcast_to(y, brain.shape)[labelled("thalamus")].max())
+    thalamus_top = float(np.broadcast_to(z, brain.shape)[labelled("thalamus")].max())
+    depth = edt.edt(brain, anisotropy=spacing)
+    rim = brain & (depth <= RIM_MM)
+    hindbrain = labelled(*CEREBELLUM, "brain stem")
+    temporal = labelled("temporal cortex", "temporal white matter")
+    lobes = temporal | labelled("occipital cortex", "occipital white matter")
+    tentorium = _near(labelled(*CEREBELLUM), RIM_MM) & _near(lobes, RIM_MM)
+    pole = float(np.broadcast_to(y, brain.shape)[temporal].max()) - POLE_MM
+    found = {
+        "ventricle borders": _near(ventricle, BORDER_MM) & _near(~ventricle, BORDER_MM),
+        "choroid plexus": labelled("lateral ventricle") & (y <= plexus_front),
+        "sulci": rim & (depth > EDGE_MM) & ~hindbrain,
+        "sinuses": rim & (((np.abs(x) <= MIDLINE_MM) & (z >= thalamus_top)) | tentorium),
+        "skull edge": brain & (depth <= EDGE_MM),
+        "insula": labelled("insula"),
+        "temporal poles": temporal & (y >= pole),
+        "cerebellum": labelled(*CEREBELLUM),
+        "brain stem": labelled("brain stem"),
+        "deep": labelled(*DEEP),
+    }
+    inside = {name: np.asarray(mask & brain) for name, mask in found.items()}
+    return inside | {"elsewhere": brain & ~np.any(list(inside.values()), axis=0), "whole brain": brain}
+
+
+def region_figures(scans: Sequence[HealthyScan], model: str) -> list[dict[str, object]]:
+    """A row a region: its volume, and ml of false alarms per scan in it where 1 % of the voxels of all scans
+    are alarms: of |residual| and of |tissue| (before), of |z| (after), and after over before.
+    """
+    maps: dict[str, list[NDArray[np.floating]]] = {}
+    for name in (RESIDUAL, TISSUE):
+        if name in scans[0].evidence[model]:
+            maps[name] = [np.abs(scan.evidence[model][name]) for scan in scans]
+    if not maps:
+        return []
+    maps["z"] = [np.abs(scan.z[model]) for scan in scans]
+    limits = {name: threshold_of(values) for name, values in maps.items()}
+    voxel_ml = load_template().grid.voxel_mm3 / 1000
+    totals: dict[str, dict[str, float]] = {}
+    for number, scan in enumerate(scans):
+        for region, mask in regions(scan.brain).items():
+            inside = mask[scan.brain]
+            own = totals.setdefault(region, dict.fromkeys(("region", *maps), 0.0))
+            own["region"] += inside.sum() * voxel_ml / len(scans)
+            for name, values in maps.items():
+                own[name] += (values[number][inside] >= limits[name]).sum() * voxel_ml / len(scans)
+    return [_row(region, own) for region, own in totals.items()]
+
+
+def _row(region: str, ml: Mapping[str, float]) -> dict[str, object]:
+    before = {name: value for name, value in ml.items() if name not in ("region", "z")}
+    ratios = {f"z / {name}": ml["z"] / value if value else float("nan") for name, value in before.items()}
+    return {
+        "region": region,
+        "volume, ml": ml["region"],
+        **{f"before: {name}, ml": value for name, value in before.items()},
+        "after: z, ml": ml["z"],
+        **ratios,
+    }
+
+
+def _by_name(template: Template) -> Callable[..., BoolArray]:
+    """A function that gives the voxels with one of some names, both sides."""
+    atlas = RegionAtlas.load(resource("Template", "regions.tsv"))
+
+    def labelled(*names: str) -> BoolArray:
+        codes = [code for code, region in atlas.regions.items() if region.name in names]
+        return np.isin(template.regions, codes)
+
+    return labelled
+
+
+def _coordinates(template: Template) -> list[NDArray[np.float64]]:
+    """RAS mm along each axis of the working grid, which is not turned."""
+    affine, shape = template.grid.affine, template.grid.shape
+    return [np.arange(shape[axis]) * affine[axis, axis] + affine[axis, 3] for axis in range(3)]
+
+
+def _near(mask: BoolArray, mm: float) -> BoolArray:
+    """Voxels whose centre is within `mm` of the mask's nearest voxel's centre."""
+    return np.asarray(edt.edt(~mask, anisotropy=load_template().grid.spacing) <= mm)
