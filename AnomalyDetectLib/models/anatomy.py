@@ -24,7 +24,7 @@ from AnomalyDetectLib.volume import FloatArray
 TISSUES = (
     "csf", "ventricle", "cortex", "white", "deep grey", "cerebellar grey", "cerebellar white", "brain stem",
 )  # fmt: skip
-# The first level's channels tell healthy version, logit, variance and eight tissues of 2x2x2 voxels: 16 are too few.
+# 16 channels in the first level are too few for all that is told of 2x2x2 voxels.
 FEATURES = (32, 48, 96, 160)
 QUANTILES = (0.1, 0.5, 0.9)
 WIDTH_OF_T1 = 3.0  # what lies between the outer quantiles of a T1 scan, in units of the network

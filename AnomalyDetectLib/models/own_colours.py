@@ -34,8 +34,8 @@ def paint(image: Tensor, tissue: Tensor, anomaly: Tensor, brain: Tensor) -> Pain
 
     image, anomaly (probability of a lesion), brain: (X,Y,Z). Mean and variance of each tissue are slowly
     varying, weighted by how purely a voxel is that tissue and how surely it is no lesion, and estimated again
-    without what strays: first from the tissue's colour in the whole brain, then from its local one. The variance of a mixture of tissues (law of total variance) counts the doubt about
-    which tissue it is.
+    without what strays: first from the tissue's colour in the whole brain, then from its local one. The
+    variance of a mixture of tissues (law of total variance) counts the doubt about which tissue it is.
     """
     sure = brain.float() * (1 - anomaly) ** 2
     trusted = sure

@@ -36,15 +36,16 @@ class HealthyStatistics:
         """z = (evidence - mean) / sd (X,Y,Z), 0 outside the brain."""
         return np.where(brain, (evidence - self.mean) / self.sd, 0).astype(np.float32)
 
-    def widened(self, z: FloatArray, brain: BoolArray) -> FloatArray:
-        """z over the factor by which the whole scan strays more than healthy ones do.
+    def widened(self, z: FloatArray, brain: BoolArray, share: float = 1.0) -> FloatArray:
+        """z over the factor by which the whole scan strays more than healthy ones do, to the power of
+        `share`.
 
         The factor compares the robust spread (a quantile of |z|) of the scan's voxels with that of healthy
-        scans, and is kept within `BULK`. Another scanner needs it where the evidence is in units of the
-        training's scanner. It eats lesions of a scan that is unusual as a whole.
+        scans, and is kept within `BULK`. In full it makes up for another scanner, and eats lesions of a scan
+        that is unusual as a whole.
         """
         factor = float(np.clip(spread(z, brain) / max(self.bulk, 1e-6), *BULK))
-        return np.asarray(z / factor, dtype=np.float32)
+        return np.asarray(z / factor**share, dtype=np.float32)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """bfloat16 tensors at half resolution under `name`, for a file; float16 would lose small SDs."""
@@ -92,9 +93,9 @@ def fit_statistics(
     variance = np.maximum(smooth(second.astype(np.float32), sigmas) / w - mean**2, 0)
     coverage = np.clip(w / (2 * len(evidence)), 0, 1)
     overall = float(np.sqrt(np.median(variance[coverage > 0.5])))
-    sd = 0.5 * (np.where(w > 0.5, np.sqrt(variance), overall) + overall)
-    sd = (sd / np.maximum(coverage, LEAST_COVERAGE)).astype(np.float32)
-    mean = (mean if real else SIMULATED_MEAN * mean).astype(np.float32)
-    fitted = HealthyStatistics(mean, sd, bulk=1.0)
+    drawn = 0.5 * (np.where(w > 0.5, np.sqrt(variance), overall) + overall)
+    sd: FloatArray = (drawn / np.maximum(coverage, LEAST_COVERAGE)).astype(np.float32)
+    share = 1.0 if real else SIMULATED_MEAN
+    fitted = HealthyStatistics((share * mean).astype(np.float32), sd, bulk=1.0)
     spreads = [spread(fitted.standardise(e, b), b) for e, b in zip(evidence, brains, strict=True)]
     return replace(fitted, bulk=float(np.median(spreads)))

@@ -112,8 +112,9 @@ def train_from(
 
 
 def begin_with(task: Task, weights: Path) -> None:
-    """Load weights of an earlier run, widened where its first level was narrower. Raises `AnomalyDetectError` when they are missing or of another
-    network.
+    """Load weights of an earlier run, widened where its first level was narrower.
+
+    Raises `AnomalyDetectError` when they are missing or of another network.
     """
     if not weights.is_file():
         raise AnomalyDetectError(f"{weights}: no such weights to start from; train that run first")
