@@ -18,7 +18,8 @@ FINE_SIGMA, TISSUE_SIGMA, WIDE_SIGMA = 0.6, 1.0, 2.0
 # Chosen on simulated lesions in training scans, T1 and FLAIR: what the network calls a lesion helps in T1,
 # and costs small lesions in contrasts where it is less sure.
 ANOMALY_WEIGHT, ANOMALY_WEIGHT_WITH_TISSUE = 0.5, 0.4
-TWO_CORRELATED = 1.8  # SD of the sum of two maps of SD 1 that go together
+RESIDUAL_WEIGHT = 0.5  # beside tissue evidence
+WIDE_SD, WIDE_SD_RESTORED = 1.8, 2.1  # of the sum of maps of SD 1 that go together
 SMALLEST = 1e-4  # of a probability, before its log-odds
 
 
@@ -59,13 +60,16 @@ def evidence(prepared: Prepared, rebuild: Rebuild) -> dict[str, FloatArray]:
 def fuse(standardised: dict[str, FloatArray]) -> FloatArray:
     """One signed map (X,Y,Z) from standardised evidence.
 
-    The larger of fine and wide tissue evidence where there is any, else the residual; the anomaly's z counts
-    where it is above the healthy mean, and adds to it with its sign.
+    The larger of fine and wide tissue evidence where there is any, else the residual; the wide one leans on
+    the residual, too, where that is given. The anomaly's z counts where it is above the healthy mean, and
+    adds to it with its sign.
     """
     signed, weight = standardised.get(RESIDUAL), ANOMALY_WEIGHT
     if TISSUE in standardised:
         fine = standardised[TISSUE_FINE]
-        wide = (standardised[TISSUE] + standardised[TISSUE_WIDE]) / TWO_CORRELATED
+        wide = standardised[TISSUE] + standardised[TISSUE_WIDE]
+        restored = standardised.get(RESIDUAL)
+        wide = wide / WIDE_SD if restored is None else (wide + RESIDUAL_WEIGHT * restored) / WIDE_SD_RESTORED
         signed = np.where(np.abs(fine) >= np.abs(wide), fine, wide)
         weight = ANOMALY_WEIGHT_WITH_TISSUE
     if ANOMALY not in standardised:

@@ -25,7 +25,7 @@ from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Observations, Prepared, ScanFit, WayBack
 from AnomalyDetectLib.prepare.template import load_template
-from AnomalyDetectLib.scoring.evidence import evidence
+from AnomalyDetectLib.scoring.evidence import RESIDUAL, TISSUE, evidence
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import Scorer, score
 from AnomalyDetectLib.scoring.statistics import fit_statistics
@@ -155,10 +155,14 @@ def fit_scorer(
 def scorer_of(
     prepared: list[Prepared], rebuilt: list[Rebuild], healthy: list[BoolArray], real: bool = True
 ) -> Scorer:
-    """The statistics of rebuilds. healthy: bool (X,Y,Z), where each scan counts. real: see
-    `fit_statistics`.
+    """The statistics of rebuilds. healthy: bool (X,Y,Z), where each scan counts.
+
+    real: see `fit_statistics`; a network that has seen no real scan of a contrast isn't trusted with the
+    residual where there is tissue evidence.
     """
     maps = [evidence(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]
+    if not real and TISSUE in maps[0]:
+        maps = [{name: one[name] for name in one if name != RESIDUAL} for one in maps]
     statistics = {name: fit_statistics([m[name] for m in maps], healthy, real=real) for name in maps[0]}
     provisional = Scorer(statistics, next(iter(statistics.values())))
     combined = [provisional.combined(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]

@@ -123,10 +123,12 @@ def test_a_small_and_a_large_lesion_both_keep_the_tissue_evidence_that_sees_them
         "tissue": np.array([1.0, 4.0, -1.0], np.float32),
         "tissue-wide": np.array([0.0, 5.0, -0.5], np.float32),
     }
-    fused = fuse({"residual": np.zeros(3, np.float32), **tissue})
+    fused = fuse(tissue)
     assert fused[small] == 5
     assert fused[large] > 4
     assert fused[dark] == -5
+    restored = fuse({"residual": np.full(3, 6.0, np.float32), **tissue})
+    assert restored[large] > fused[large]
     warned = fuse({"anomaly": np.full(3, 4.0, np.float32), **tissue})
     assert (np.sign(warned) == np.sign(fused)).all()
     assert (np.abs(warned) > np.abs(fused)).all()
