@@ -21,11 +21,12 @@ LEAST_SD = 0.1  # input units: the noise of a good scan
 
 class Painted(NamedTuple):
     """expected: the healthy anatomy in the scan's own colours; sd: how far healthy voxels stray from it
-    (X,Y,Z).
+    (X,Y,Z). colours: the local intensity of each tissue (C,X,Y,Z).
     """
 
     expected: Tensor
     sd: Tensor
+    colours: Tensor
 
 
 def paint(image: Tensor, tissue: Tensor, anomaly: Tensor, brain: Tensor) -> Painted:
@@ -37,7 +38,7 @@ def paint(image: Tensor, tissue: Tensor, anomaly: Tensor, brain: Tensor) -> Pain
     which tissue it is.
     """
     trusted = brain.float() * (1 - anomaly) ** 2
-    expected, sd = image, torch.ones_like(image)
+    expected, sd, mean = image, torch.ones_like(image), tissue
     for turn in range(ROUNDS):
         if turn:
             # A smooth weight: a hard limit would enlarge what another number of threads changes in the last
@@ -46,7 +47,7 @@ def paint(image: Tensor, tissue: Tensor, anomaly: Tensor, brain: Tensor) -> Pain
         mean, variance = _local_colours(image, tissue**2 * trusted)
         expected = (tissue * mean).sum(0)
         sd = (tissue * (variance + (mean - expected) ** 2)).sum(0).sqrt().clamp(min=LEAST_SD)
-    return Painted(torch.where(brain, expected, 0), sd)
+    return Painted(torch.where(brain, expected, 0), sd, mean)
 
 
 def _local_colours(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,8 +40,15 @@ class HealthyStatistics:
         within `BULK`.
         """
         z = np.where(brain, (evidence - self.mean) / self.sd, 0).astype(np.float32)
-        factor = float(np.clip(spread(z, brain) / max(self.bulk, 1e-6), *BULK))
-        return np.asarray(z / factor, dtype=np.float32)
+        return np.asarray(z / self._widening(z, brain), dtype=np.float32)
+
+    def unit(self, evidence: FloatArray, brain: BoolArray) -> FloatArray:
+        """What one z of `standardise` is in each voxel (X,Y,Z), in units of the evidence."""
+        z = np.where(brain, (evidence - self.mean) / self.sd, 0).astype(np.float32)
+        return np.asarray(self.sd * self._widening(z, brain), dtype=np.float32)
+
+    def _widening(self, z: FloatArray, brain: BoolArray) -> float:
+        return float(np.clip(spread(z, brain) / max(self.bulk, 1e-6), *BULK))
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """bfloat16 tensors at half resolution under `name`, for a file; float16 would lose small SDs."""
