@@ -51,7 +51,9 @@ def draw_parts(axes: Axes, numbers: dict[str, Any]) -> None:
     style(axes, "what the mean z is made of", labels)
     axes.barh(range(len(names)), values, color=[SPEAKS if value >= 0 else AGAINST for value in values])
     for row, (name, value) in enumerate(zip(names, values, strict=True)):
-        said = f" {value:+.1f} z, {round(100 * maps[name]['share'])} %" if value else " not used by this model"
+        said = (
+            f" {value:+.1f} z, {round(100 * maps[name]['share'])} %" if value else " not used by this model"
+        )
         axes.text(max(value, 0), row, said, color=TEXT, fontsize=8, va="center")
     axes.set_xlim(min(0, *values), 1.6 * max(*values, 0.1))
     axes.set_xlabel("part in the finding's mean z, towards the finding", color=TEXT, fontsize=8)

@@ -35,9 +35,9 @@ RESULT_FILES = (
 # Beside them when a viewer asks, for its own engine: codes of the atlas, not there without alignment, where
 # the brain is, and which of two sequences gave the score.
 REGIONS, BRAIN, SEQUENCES = "regions.nii.gz", "brain.nii.gz", "sequences.nii.gz"
-OURS = frozenset((*RESULT_FILES, REGIONS, BRAIN, SEQUENCES))
 # Explanations of findings, each in a folder of its own: a new run of the case makes them void.
 WHY_FOLDER, WHY_FILES = re.compile(r"why_\d+"), ("why.png", "why.json")
+OURS = frozenset((*RESULT_FILES, REGIONS, BRAIN, SEQUENCES, *WHY_FILES))
 
 CHUNK = 1 << 20
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"  # no name, no time: equal input gives equal bytes
