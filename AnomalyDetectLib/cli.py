@@ -232,6 +232,7 @@ def explain(
                 Sources(scan=scan, also=also, brain_mask=brain_mask),
                 progress=_show(progress, task),
             )
+            progress.update(task, completed=1.0, stage="written")
         if as_json:
             out.print_json(json.dumps(numbers))
             return

@@ -48,11 +48,15 @@ def healthy_reference(rebuild: Rebuild) -> FloatArray | None:
 
 
 def attributed(
-    view: SequenceView, parts: Parts, sign: int, cancelled: Callable[[], bool] = lambda: False
+    view: SequenceView,
+    parts: Parts,
+    sign: int,
+    cancelled: Callable[[], bool] = lambda: False,
+    occluding: Callable[[], None] = lambda: None,
 ) -> Attribution:
     """Ask the model of a sequence what it looked at; what it can't be asked for is named with the reason.
 
-    sign: of the finding. Raises `Cancelled`.
+    sign: of the finding. occluding: called before the passes of the occlusion. Raises `Cancelled`.
     """
     prepared, detector = view.scan.prepared, view.scan.detector
     model, every = detector.model, (GRADIENTS, OCCLUSION, GRAD_CAM)
@@ -80,6 +84,7 @@ def attributed(
         gradients, gap = integrated_gradients(target, image, healthy)
         with torch.no_grad():
             baseline = float(target(healthy))
+        occluding()
         return replace(
             found,
             healthy_target=baseline,

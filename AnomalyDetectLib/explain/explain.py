@@ -15,7 +15,7 @@ from AnomalyDetectLib.explain.parts import Parts, take_apart
 from AnomalyDetectLib.explain.views import Load, SequenceView, carrier, views_of
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 
-STAGES = ("prepare", "compare", "attribute")
+STAGES = ("prepare", "compare", "attribute", "occlude")
 Progress = Callable[[str, float], None]
 
 
@@ -70,6 +70,5 @@ def explain(
     with stage("compare"):
         judged = opinions(case, view, load)
     with stage("attribute"):
-        found = attributed(view, parts[view.name], case.sign, cancelled)
-    progress("done", 1.0)
+        found = attributed(view, parts[view.name], case.sign, cancelled, lambda: progress("occlude", 0.75))
     return Explanation(case, views, view, carried, parts, judged, found, seconds)

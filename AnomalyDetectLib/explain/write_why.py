@@ -40,6 +40,7 @@ def explain_case(
     found = explain(case, network, load, progress=progress, cancelled=cancelled)
     numbers = numbers_of(found)
     name = f"why_{finding}"
+    progress("write", 1.0)
     with results_folder(folder, name) as place:
         write_picture(crop_of(found), numbers, place / PICTURE)
         text = json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False)

@@ -89,7 +89,7 @@ class SliceFamily(nn.Module):
         """Fit what isn't learned by gradient, such as a density, to healthy slices; most have none."""
 
     def deepest(self) -> nn.Module | None:
-        """The deepest layer of the encoder that `examine` begins with, (B,C,h,w); None where there is none."""
+        """The deepest layer of the encoder that `examine` begins with (B,C,h,w), None where there is none."""
         encoders = [module for module in self.modules() if isinstance(module, Encoder)]
         return encoders[0].levels[-1] if encoders else None
 
