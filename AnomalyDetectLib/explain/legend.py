@@ -14,12 +14,13 @@ from AnomalyDetectLib.report.preview import TEXT
 SPEAKS, AGAINST, QUIET = "#3aa655", "#9a6fb0", "0.45"
 # What the evidence maps are, in a reader's words.
 EVIDENCE = {
-    "residual": "scan − restored scan",
+    "residual": "scan − healthy version",
     "anomaly": "network: “a lesion”",
     "tissue-fine": "scan − expected tissue, fine",
     "tissue": "scan − expected tissue",
     "tissue-wide": "scan − expected tissue, wide",
 }
+FEWEST_ROWS = 4  # that a plot has room for, so that a single bar isn't a block
 LINE = 62  # letters of the summary
 
 
@@ -83,6 +84,7 @@ def style(axes: Axes, title: str, labels: list[str]) -> None:
     axes.set_facecolor("none")
     axes.set_title(title, color=TEXT, fontsize=10, loc="left", pad=4)
     axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(min(-0.6, len(labels) - 0.4 - FEWEST_ROWS), len(labels) - 0.4)
     axes.tick_params(colors=TEXT, labelsize=8, length=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
