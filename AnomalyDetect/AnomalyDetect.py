@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -109,6 +110,7 @@ class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
         self.checked_scan_id = ""
         self._office = PostOffice(self.client)
         self._run = None
+        self._pictures = None
         self._devices_wanted = False
         self._parameters = None
 
@@ -163,6 +165,24 @@ class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
         )
         self._run = DetectionRun(self._office, scan, options, mask, saved=saved, ahead=ahead, also=also)
 
+    def explain(self, finding, device, mask=None, also=None):
+        """Find out why a finding of the open case is one; the scene stays as it is. mask, also: of the
+        detection.
+
+        Raises ValueError, in words for the reader, when it can't be.
+        """
+        from AnomalyDetectLib.mrml.explain_run import ExplainRun, why_not_explained
+
+        reason = why_not_explained(self.case, also)
+        if reason:
+            raise ValueError(reason)
+        if self._run is not None:
+            raise ValueError(_("a detection is running; cancel it first"))
+        if self._pictures is None:
+            self._pictures = tempfile.TemporaryDirectory(prefix="AnomalyDetect")
+        place = Path(self._pictures.name)
+        self._run = ExplainRun(self._office, self.case, finding, place, device, mask, also)
+
     def check(self, scan, options, mask=None):
         """Ask whether a scan fits the model."""
         from AnomalyDetectLib.mrml.detection_run import ScanCheck
@@ -208,10 +228,12 @@ class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
         return [answer for answer in answers if answer["type"] == DEVICES]
 
     def _poll_run(self):
+        from AnomalyDetectLib.mrml.detection_run import LAST
+
         if self._run is None:
             return []
         run, messages = self._run, self._run.poll()
-        if messages and messages[-1]["type"] in ("opened", "fit", "error", "crashed", "cancelled"):
+        if messages and messages[-1]["type"] in LAST:
             self._run = None
             if messages[-1]["type"] == "opened":
                 self.case = run.opened
@@ -236,6 +258,9 @@ class AnomalyDetectLogic(ScriptedLoadableModuleLogic):
         if self.ahead is not None:
             self.ahead.close()
             self.ahead = None
+        if self._pictures is not None:
+            self._pictures.cleanup()
+            self._pictures = None
 
 
 class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -336,6 +361,24 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Say whether the chosen volume fits."""
         if not self.why_not_detect() and self._prepared():
             self.begin(lambda: self.logic.check(self._scan(), self.options(), self.parameters.brainMask))
+
+    def why_not_explain(self):
+        """Why no finding can be explained now; "" when one can."""
+        from AnomalyDetectLib.mrml.explain_run import why_not_explained
+
+        also = None if self.parameters is None else self.parameters.alsoVolume
+        return why_not_explained(self.logic.case, also) or self.why_busy()
+
+    def explain(self, finding):
+        """Find out why a finding is one."""
+        reason = self.why_not_explain()
+        if reason:
+            self.say(reason)
+        elif self._prepared():
+            chosen = self.parameters
+            self.begin(
+                lambda: self.logic.explain(finding, chosen.device, chosen.brainMask, chosen.alsoVolume)
+            )
 
     def begin(self, start):
         """Start something and follow it."""
@@ -648,6 +691,7 @@ class AnomalyDetectWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "P": lambda: findings.step(-1),
             "K": findings.keep,
             "R": findings.reject,
+            "W": findings.explain,
             "Ctrl+E": findings.write_note,
             "Ctrl+Z": findings.undo,
             "Ctrl+Shift+Z": findings.redo,

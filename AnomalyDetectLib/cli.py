@@ -200,6 +200,51 @@ def findings(
 
 
 @app.command()
+def explain(
+    case: Annotated[Path, typer.Argument(help="A scan's folder, as `run` wrote it.")],
+    finding: Annotated[int, typer.Argument(help="The number of a finding in findings.csv.")],
+    scan: Annotated[
+        Path | None, typer.Option(help="The scan, when it isn't where report.json says any more.")
+    ] = None,
+    also: Annotated[Path | None, typer.Option(help="The second sequence, likewise.")] = None,
+    brain_mask: Annotated[Path | None, typer.Option(help="The brain mask, when `run` was given one.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the models run.")] = Device.auto,
+    as_json: Annotated[bool, typer.Option("--json", help="Print why.json.")] = False,
+) -> None:
+    """Why a finding is one: what its score is made of, where it comes from, which models see it. Writes
+    why.png and why.json into CASE/why_<finding>/.
+    """
+    from AnomalyDetectLib import pipeline
+    from AnomalyDetectLib.devices import choose_device
+    from AnomalyDetectLib.explain.case import Sources
+    from AnomalyDetectLib.explain.tables import explanation_tables
+    from AnomalyDetectLib.explain.write_why import explain_case
+
+    def work() -> None:
+        chosen_device = choose_device(device.value)
+        with _progress(as_json) as progress:
+            task = progress.add_task(f"{case.name}, finding {finding}", total=1.0, stage="read")
+            folder, numbers = explain_case(
+                case,
+                finding,
+                pipeline.load_head_network(),
+                lambda card, contrast: pipeline.load_detector(card, chosen_device, contrast),
+                Sources(scan=scan, also=also, brain_mask=brain_mask),
+                progress=_show(progress, task),
+            )
+            progress.update(task, completed=1.0, stage="written")
+        if as_json:
+            out.print_json(json.dumps(numbers))
+            return
+        for shown in explanation_tables(numbers):
+            out.print(shown, highlight=False, markup=False)
+        out.print(f"  {folder / 'why.png'}", highlight=False)
+        out.print(NOTICE, style="dim")
+
+    _guard(work)
+
+
+@app.command()
 def models() -> None:
     """The zoo: name, family, contrasts, measured figures, licence, size."""
     from AnomalyDetectLib.models import zoo

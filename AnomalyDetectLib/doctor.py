@@ -34,6 +34,7 @@ NEEDED = (
     "rich",
     "matplotlib",
     "jinja2",
+    "captum",
 )
 # Distribution, what it is for, and how to get it.
 OPTIONAL = (

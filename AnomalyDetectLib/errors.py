@@ -31,6 +31,10 @@ class FindingsSettingsError(AnomalyDetectError):
     """A setting of the findings engine lies outside its allowed range."""
 
 
+class CaseError(AnomalyDetectError):
+    """A folder is no case that `run` wrote, lacks what is asked of it, or its scan isn't there."""
+
+
 class OutputError(AnomalyDetectError):
     """Results can't be written where they were asked for."""
 

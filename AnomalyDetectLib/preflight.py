@@ -28,7 +28,7 @@ from AnomalyDetectLib.worker_client import worker_environment
 
 REQUESTER = "AnomalyDetect"
 OLDEST_PYTHON = (3, 10)
-TORCH = "torch>=2.2"
+TORCH = "torch>=2.3"
 # Slicer is built with these: another version of them breaks it. They are checked, and never installed.
 PROTECTED = ("numpy>=1.26", "SimpleITK>=2.3")
 # With the size of the wheel in MB (Linux, Python 3.12), rounded up.
@@ -45,6 +45,7 @@ PACKAGES = {
     "rich>=13.7": 1,
     "matplotlib>=3.8": 10,
     "jinja2>=3.1": 1,
+    "captum>=0.7": 1,
 }
 TORCH_MEGABYTES = 200
 TORCH_SIZE = "200 MB for the CPU, up to 3 GB for a GPU"
@@ -125,7 +126,7 @@ class Plan:
 class Installers:
     """The functions of Slicer that install; each may be missing in some Slicer.
 
-    torch: the PyTorch extension's `installTorch` with the version as argument, such as ">=2.2"; gives None
+    torch: the PyTorch extension's `installTorch` with the version as argument, such as ">=2.3"; gives None
     when the user declined. pip_ensure: `slicer.packaging.pip_ensure`. pip_install: `slicer.util.pip_install`,
     which takes pip's arguments as a list.
     """

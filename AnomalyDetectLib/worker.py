@@ -10,6 +10,9 @@ A request is one line on standard input; every answer is one line on standard ou
         "auto" or null lets the road choose. false_alarms: in a healthy brain
     {"type": "check", "id", "input", "brain_mask", "modality", "model", "age"}
         does the scan fit the model?
+    {"type": "explain", "id", "folder", "finding", "input", "also", "brain_mask", "device"}
+        why is a finding one? folder: of a case. finding: its number there. input, also, brain_mask: in place
+        of the files that the case's report names, null where those are good
     {"type": "devices", "id"}
         where can models run? Loads torch: asked early, it makes the first detection seconds faster
     {"type": "shutdown"}
@@ -17,11 +20,13 @@ A request is one line on standard input; every answer is one line on standard ou
     {"type": "ready"}
         once, before all else
     {"type": "progress", "id", "stage", "fraction", "seconds"}
-        fraction: 0-1. seconds: since the request was begun. stage: see `BEHIND`
+        fraction: 0-1. seconds: since the request was begun. stage: see `BEHIND`, and `EXPLAINED` of explain
     {"type": "done", "id", "folder", "files", "report", "seconds"}
         files: path by name, see `FILES`. report: what report.json holds
     {"type": "fit", "id", "verdict", "reasons", "modality", "model", "brain_ml", "seconds"}
         verdict: ok, warn or refuse
+    {"type": "explained", "id", "folder", "files", "numbers", "seconds"}
+        files: "picture" and "numbers", paths. numbers: what why.json holds
     {"type": "devices", "id", "devices": [{"name", "label", "free_bytes"}]}
         the fastest first; free_bytes: of a GPU, else null
     {"type": "error", "id", "message", "details", "refused"}
@@ -70,6 +75,8 @@ BEHIND = {
     "find": 0.75,
     "write": 0.88,
 }
+# The same of an explanation.
+EXPLAINED = {"load": 0.0, "prepare": 0.05, "compare": 0.3, "attribute": 0.4, "occlude": 0.65, "write": 0.95}
 # What is left of the time to stop by itself, once nobody listens any more.
 GRACE_SECONDS = 5.0
 PARENT_WATCH_SECONDS = 1.0
@@ -93,6 +100,7 @@ class Worker:
         self._answers: dict[str, Callable[[Request, Send], None]] = {
             "detect": self._detect,
             "check": self._check,
+            "explain": self._explain,
             "devices": self._devices,
         }
 
@@ -192,6 +200,33 @@ class Worker:
             answer |= {"verdict": "refuse", "reasons": [str(error)]}
         send(answer | {"seconds": round(time.perf_counter() - began, 2)})
 
+    def _explain(self, request: Request, send: Send) -> None:
+        began = time.perf_counter()
+
+        def progress(stage: str, _: float = 0.0) -> None:
+            if stage in EXPLAINED:
+                seconds = round(time.perf_counter() - began, 2)
+                fraction = EXPLAINED[stage]
+                send({"type": "progress", "stage": stage, "fraction": fraction, "seconds": seconds})
+
+        progress("load")
+        from AnomalyDetectLib.explain.case import Sources
+        from AnomalyDetectLib.explain.write_why import explain_case
+
+        folder, numbers = explain_case(
+            Path(needed(request, "folder")),
+            finding_of(request),
+            self._head_network(),
+            lambda card, contrast: self._loaded(card, request, contrast),
+            Sources(*(path_of(request, name) for name in ("input", "also", "brain_mask"))),
+            progress=progress,
+            cancelled=self._stopping.is_set,
+        )
+        files = {"picture": str(folder / "why.png"), "numbers": str(folder / "why.json")}
+        seconds = round(time.perf_counter() - began, 2)
+        answer = {"type": "explained", "folder": str(folder), "files": files, "numbers": numbers}
+        send(answer | {"seconds": seconds})
+
     def _devices(self, request: Request, send: Send) -> None:
         from AnomalyDetectLib.devices import devices
 
@@ -205,11 +240,14 @@ class Worker:
         return self._network
 
     def _detector(self, request: Request, contrast: str) -> Any:
-        from AnomalyDetectLib import pipeline
-        from AnomalyDetectLib.devices import choose_device
         from AnomalyDetectLib.models import zoo
 
-        card = zoo.choose(request.get("model") or "auto", contrast)
+        return self._loaded(zoo.choose(request.get("model") or "auto", contrast), request, contrast)
+
+    def _loaded(self, card: Any, request: Request, contrast: str) -> Any:
+        from AnomalyDetectLib import pipeline
+        from AnomalyDetectLib.devices import choose_device
+
         device = choose_device(request.get("device") or "auto")
         key = (card.name, card.version, device, contrast)
         if key not in self._detectors:
@@ -248,6 +286,20 @@ def chosen(request: Request, name: str) -> str | None:
     """A contrast that the request gives; None where it is to be guessed."""
     value = request.get(name) or "auto"
     return None if value == "auto" else str(value)
+
+
+def path_of(request: Request, name: str) -> Path | None:
+    """A path that the request may leave out."""
+    value = request.get(name)
+    return Path(value) if isinstance(value, str) and value else None
+
+
+def finding_of(request: Request) -> int:
+    """The number of the finding that is asked about. Raises `RequestError`."""
+    value = request.get("finding")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise RequestError(f"request 'explain' with finding {value!r}; give the number of a finding")
+    return value
 
 
 def needed(request: Request, name: str) -> str:

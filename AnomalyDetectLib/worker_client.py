@@ -21,7 +21,7 @@ from typing import Any
 LIBRARY = Path(__file__).resolve().parent
 WINDOWS = os.name == "nt"
 # Answers after which a request is over.
-LAST_ANSWERS = ("done", "fit", "devices", "error")
+LAST_ANSWERS = ("done", "fit", "explained", "devices", "error")
 KEPT_LINES = 20
 CLOSE_SECONDS = 2.0
 

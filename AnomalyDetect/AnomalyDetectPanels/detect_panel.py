@@ -73,6 +73,10 @@ class DetectPanel(Panel):
                 "find": _("finding"),
                 "write": _("writing"),
                 "show": _("showing"),
+                "load": _("loading"),
+                "compare": _("asking other models"),
+                "attribute": _("tracing the score back"),
+                "occlude": _("covering parts of the scan"),
             }
             stage = stages.get(message["stage"], message["stage"])
             percent = round(100 * message["fraction"])
@@ -88,6 +92,9 @@ class DetectPanel(Panel):
             self._show_devices(message["devices"])
         elif kind == "fit":
             self._name_auto(message.get("model") or "")
+        elif kind == "explained":
+            text = _("The picture shows why finding {n} is one; {seconds:.0f} s.")
+            self.say(text.format(n=message["finding"], seconds=message.get("seconds", 0)))
         elif kind == "opened" and self.case is not None:
             self._show_report(self.case.result.report)
         self.refresh()

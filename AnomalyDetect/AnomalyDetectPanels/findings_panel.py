@@ -7,6 +7,7 @@ from AnomalyDetectLib.mrml.background import Background
 from AnomalyDetectLib.mrml.segments import SIGNS, UNCERTAIN
 from AnomalyDetectPanels.curve_plot import draw
 from AnomalyDetectPanels.panel import Panel
+from AnomalyDetectPanels.why_window import WhyWindow
 
 # The main slider runs from 0.1 to 10 expected false alarms, evenly on a log scale.
 TICKS, FEWEST, DECADES = 200, 0.1, 2
@@ -44,6 +45,7 @@ class FindingsPanel(Panel):
         self._curves = None
         self._curve_work = None
         self._curve_of = None
+        self.why_window = WhyWindow()
         for value, text in (("both", _("both")), ("bright", _("brighter ▲")), ("dark", _("darker ▼"))):
             self.ui.signSelector.addItem(text, value)
         self._settle_timer = self._timer(SETTLE_MILLISECONDS, self._settle, single=True)
@@ -65,26 +67,35 @@ class FindingsPanel(Panel):
             ("next", lambda: self.step(1)),
             ("keep", self.keep),
             ("reject", self.reject),
+            ("why", self.explain),
             ("undo", self.undo),
             ("redo", self.redo),
         ):
             getattr(self.ui, f"{name}Button").connect("clicked()", slot)
 
     def close(self):
-        """Stop the timers."""
+        """Stop the timers; no window outlives the panel."""
+        self.why_window.close()
         for timer in (self._settle_timer, self._curve_timer):
             timer.stop()
 
     def on_message(self, message):
-        """A case was opened: show its settings and look at its first finding."""
+        """A case was opened: show its settings and look at its first finding. A finding was explained: show
+        the picture.
+        """
         if message["type"] == "opened":
             self.refresh()
             self.step(1)
+        elif message["type"] == "explained":
+            self.why_window.show(message["picture"], _("Why finding {n}?").format(n=message["finding"]))
+            self.refresh()
         else:
             self.refresh()
 
     def refresh(self):
         """Sliders, numbers, table and buttons as the session is."""
+        if self.case is None:  # nobody shall read a picture of another patient
+            self.why_window.close()
         self._showing = True
         try:
             self._show_settings()
@@ -139,6 +150,11 @@ class FindingsPanel(Panel):
     def reject(self):
         """Reject the chosen finding; on a rejected one: take it back."""
         self._decide("reject")
+
+    def explain(self):
+        """Find out why the chosen finding is one."""
+        if self.chosen() is not None:
+            self.shell.explain(self.chosen())
 
     def write_note(self):
         """Put the cursor into the note of the chosen finding."""
@@ -377,6 +393,11 @@ class FindingsPanel(Panel):
             (self.ui.nextButton, none, _("Shows the next finding (N).")),
             (self.ui.keepButton, unchosen, _("Keeps the chosen finding (K).")),
             (self.ui.rejectButton, unchosen, _("Rejects the chosen finding; it is hidden (R).")),
+            (
+                self.ui.whyButton,
+                unchosen or self.shell.why_not_explain(),
+                _("Shows what the chosen finding's score is made of and which models see it (W)."),
+            ),
             (self.ui.noteEdit, unchosen, _("A note on the chosen finding; Enter ends it (Ctrl+E).")),
             (self.ui.undoButton, nothing, _("Takes the last step back, whatever it was (Ctrl+Z).")),
             (

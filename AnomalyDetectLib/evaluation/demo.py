@@ -36,7 +36,7 @@ def run_demo(out: Path, false_alarms: float, console: Console) -> None:
         lambda contrast: load_detector(zoo.choose("auto", contrast), contrast=contrast),
         expected_false_alarms=false_alarms,
     )
-    report = write_case(detection, out, CASE, scan.name, note="simulated patient").to_dict()
+    report = write_case(detection, out, CASE, str(scan), note="simulated patient").to_dict()
     console.print(findings_table(report["findings"], detection.settings.threshold, false_alarms))
     console.print(_lesion_table(facts["lesions"], lesion_cover(detection.findings.labelmap, truth)))
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in report["seconds"].items())

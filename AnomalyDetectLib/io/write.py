@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import struct
 import zlib
@@ -34,7 +35,9 @@ RESULT_FILES = (
 # Beside them when a viewer asks, for its own engine: codes of the atlas, not there without alignment, where
 # the brain is, and which of two sequences gave the score.
 REGIONS, BRAIN, SEQUENCES = "regions.nii.gz", "brain.nii.gz", "sequences.nii.gz"
-OURS = frozenset((*RESULT_FILES, REGIONS, BRAIN, SEQUENCES))
+# Explanations of findings, each in a folder of its own: a new run of the case makes them void.
+WHY_FOLDER, WHY_FILES = re.compile(r"why_\d+"), ("why.png", "why.json")
+OURS = frozenset((*RESULT_FILES, REGIONS, BRAIN, SEQUENCES, *WHY_FILES))
 
 CHUNK = 1 << 20
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"  # no name, no time: equal input gives equal bytes
@@ -82,7 +85,7 @@ def publish(final: Path, partial: Path, old: Path) -> None:
     if not final.exists():
         partial.rename(final)
         return
-    foreign = {entry.name for entry in final.iterdir()} - OURS
+    foreign = [entry.name for entry in final.iterdir() if not is_ours(entry)]
     if final.is_symlink() or foreign:
         replace_files(final, partial)
         return
@@ -99,11 +102,21 @@ def replace_files(final: Path, partial: Path) -> None:
     """Move our files one by one into a folder that holds others too; the report goes first and comes last."""
     (final / RESULT_FILES[-1]).unlink(missing_ok=True)
     written = sorted(partial.iterdir(), key=lambda file: (file.name == RESULT_FILES[-1], file.name))
-    for name in OURS - {file.name for file in written}:
-        (final / name).unlink(missing_ok=True)
+    for old in [entry for entry in final.iterdir() if is_ours(entry)]:
+        if old.is_dir():
+            shutil.rmtree(old)
+        elif old.name not in {file.name for file in written}:
+            old.unlink()
     for file in written:
         file.replace(final / file.name)
     partial.rmdir()
+
+
+def is_ours(entry: Path) -> bool:
+    """Whether a run of the case, or an explanation of a finding of it, wrote this."""
+    if WHY_FOLDER.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
+        return all(file.name in WHY_FILES for file in entry.iterdir())
+    return entry.name in OURS
 
 
 def missing_parents(folder: Path) -> list[Path]:

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from AnomalyDetectLib.models import own_colours
 from AnomalyDetectLib.models.card import ModelCard
+from AnomalyDetectLib.models.differentiable import Differentiable, DifferentiableRebuild, enlarged
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.models.restoration import passes, tissue_prior
 from AnomalyDetectLib.networks import SpaceToDepthUNet, depth_to_space
 from AnomalyDetectLib.prepare.prepared import Prepared
-from AnomalyDetectLib.volume import FloatArray
+from AnomalyDetectLib.volume import BoolArray, FloatArray
 
 TISSUES = (
     "csf", "ventricle", "cortex", "white", "deep grey", "cerebellar grey", "cerebellar white", "brain stem",
@@ -82,7 +83,9 @@ def memberships(image: Tensor, prior: Tensor) -> Tensor:
         for tissue, share in enumerate(prior):
             values = scan[(share > SURE) & inside[number, 0]]
             if len(values):
-                maps[number, tissue] = torch.exp(-0.5 * ((scan - values.median()) / MEMBERSHIP_WIDTH) ** 2)
+                # A median's whole gradient would fall on the one voxel that it is.
+                middle = values.median().detach()
+                maps[number, tissue] = torch.exp(-0.5 * ((scan - middle) / MEMBERSHIP_WIDTH) ** 2)
     return maps * inside
 
 
@@ -124,7 +127,7 @@ class Anatomy:
         with torch.inference_mode():
             maps = passes(lambda moved: _maps(network, moved), scan[None, None].to(device)).cpu()
             anomaly = torch.sigmoid(maps[:, 1]).mean(0)
-            expected, sd = own_colours.paint(scan, maps[:, 3:].mean(0), anomaly, brain)
+            expected, sd, _ = own_colours.paint(scan, maps[:, 3:].mean(0), anomaly, brain)
             healthy = maps[:, 0].mean(0).lerp(expected, PAINTED_SHARE * anomaly)
             variance = maps[:, 2].exp().mean(0) + maps[:, 0].var(0, correction=0)
 
@@ -138,6 +141,32 @@ class Anatomy:
             expected=inside(expected * unit + middle),
             expected_sd=(sd * unit).numpy(),
         )
+
+    def differentiable(self, prepared: Prepared, needed: BoolArray, device: str = "cpu") -> Differentiable:
+        """One pass over the scan as it is. The scan's own colours and their SD are held as they were found:
+        they come from the whole brain, and hardly move with a part of it.
+        """
+        network = self.network.to(device)
+        brain = torch.from_numpy(prepared.brain)
+        middle, unit = levels(prepared.tensor[0, 0], brain)
+        scan = to_input(prepared.tensor[0, 0], brain, middle, unit)
+        with torch.no_grad():
+            seen = _maps(network, scan[None, None].to(device))[0].cpu()
+        painted = own_colours.paint(scan, seen[3:], torch.sigmoid(seen[1]), brain)
+        colours, sd, inside = painted.colours.to(device), painted.sd.to(device), brain.to(device)
+
+        def rebuild(image: Tensor) -> DifferentiableRebuild:
+            maps = _maps(network, to_input(image[0, 0], inside, middle, unit)[None, None])[0]
+            expected = (maps[3:] * colours).sum(0)
+            healthy = maps[0].lerp(expected, PAINTED_SHARE * torch.sigmoid(maps[1]))
+            return DifferentiableRebuild(
+                healthy=healthy * unit + middle,
+                log_odds=maps[1],
+                expected=expected * unit + middle,
+                expected_sd=sd * unit,
+            )
+
+        return Differentiable(rebuild, network.down[-1], enlarged(prepared.brain.shape))
 
 
 def _maps(network: AnatomyNetwork, scan: Tensor) -> Tensor:

@@ -46,6 +46,10 @@ class CutPasteEmbedding(SliceFamily):
         features = torch.cat(found)
         self.density.fit(features, torch.zeros(len(features), dtype=torch.long))
 
+    def deepest(self) -> nn.Module:
+        """The last level but one: the patches' features end there."""
+        return self.encoder.levels[-2]
+
     def examine(self, batch: Batch) -> SliceMaps:
         """Mahalanobis distance of every patch."""
         patches = patch_features(self.encoder, batch["image"])

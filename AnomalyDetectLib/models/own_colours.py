@@ -22,11 +22,12 @@ LEAST_SD = 0.1  # input units: the noise of a good scan
 
 class Painted(NamedTuple):
     """expected: the healthy anatomy in the scan's own colours; sd: how far healthy voxels stray from it
-    (X,Y,Z).
+    (X,Y,Z). colours: the local intensity of each tissue (C,X,Y,Z).
     """
 
     expected: Tensor
     sd: Tensor
+    colours: Tensor
 
 
 def paint(image: Tensor, tissue: Tensor, anomaly: Tensor, brain: Tensor) -> Painted:
@@ -47,16 +48,14 @@ def paint(image: Tensor, tissue: Tensor, anomaly: Tensor, brain: Tensor) -> Pain
         painted = _mixed(tissue, *_local_colours(image, tissue**2 * trusted))
         if turn + 1 < ROUNDS:
             trusted = sure * _trust(image, painted, OUTLIER)
-    return Painted(torch.where(brain, painted.expected, 0), painted.sd)
+    return painted._replace(expected=torch.where(brain, painted.expected, 0))
 
 
 def _mixed(tissue: Tensor, mean: Tensor, variance: Tensor) -> Painted:
-    """Expected intensity and SD (X,Y,Z) of a mixture of tissues, whose mean and variance are (C,X,Y,Z) or
-    (C,1,1,1).
-    """
+    """A mixture of tissues (C,X,Y,Z), whose mean and variance are (C,X,Y,Z) or (C,1,1,1)."""
     expected = (tissue * mean).sum(0)
     sd = (tissue * (variance + (mean - expected) ** 2)).sum(0).sqrt().clamp(min=LEAST_SD)
-    return Painted(expected, sd)
+    return Painted(expected, sd, mean)
 
 
 def _trust(image: Tensor, painted: Painted, outlier: float) -> Tensor:

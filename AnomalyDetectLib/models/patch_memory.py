@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from AnomalyDetectLib.models.density import GaussianDensity
 from AnomalyDetectLib.models.patches import covered, patch_features, spread_out
@@ -75,6 +75,10 @@ class PatchMemory(SliceFamily):
             self.density.fit(every[:, self.chosen.long()], torch.cat(places))
         else:
             self.memory[:] = coreset(every[:: max(1, len(every) // CANDIDATES)], len(self.memory))
+
+    def deepest(self) -> nn.Module:
+        """The last level but one: the patches' features end there."""
+        return self.encoder.levels[-2]
 
     def examine(self, batch: Batch) -> SliceMaps:
         """Distance of every patch: Mahalanobis's to its place, or to the nearest in the memory."""

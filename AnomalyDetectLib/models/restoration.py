@@ -15,15 +15,18 @@ import torch
 from torch import Tensor
 
 from AnomalyDetectLib.models.card import ModelCard
+from AnomalyDetectLib.models.differentiable import Differentiable, DifferentiableRebuild, enlarged
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.networks import SpaceToDepthUNet
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.prepare.template import load_template
+from AnomalyDetectLib.volume import BoolArray
 
 FEATURES = (16, 48, 96, 160)
 CENTRE, SPREAD = 0.9, 0.2  # of brain tissue in working units
 SHIFTS = (0, 1)  # voxels: the network works on blocks of two
 LOG_VARIANCE = (-12.0, 2.0)  # range of the predicted one
+BRIGHTEST = 2.0  # working units
 
 
 def restoration_network() -> SpaceToDepthUNet:
@@ -68,7 +71,7 @@ class Restoration:
         probability of a corruption.
         """
         network = self.network.to(device)
-        image = prepared.tensor.to(device).clamp(0, 2.0)
+        image = prepared.tensor.to(device).clamp(0, BRIGHTEST)
         with torch.inference_mode():
             maps = passes(lambda scan: torch.cat(restore(network, scan), 1), image).cpu()
         outside = torch.from_numpy(~prepared.brain)
@@ -78,6 +81,16 @@ class Restoration:
             variance=variance.masked_fill(outside, 0).numpy(),
             anomaly=torch.sigmoid(maps[:, 1]).mean(0).masked_fill(outside, 0).numpy(),
         )
+
+    def differentiable(self, prepared: Prepared, needed: BoolArray, device: str = "cpu") -> Differentiable:
+        """One pass over the scan as it is."""
+        network = self.network.to(device)
+
+        def rebuild(image: Tensor) -> DifferentiableRebuild:
+            healthy, logit, _ = restore(network, image.clamp(0, BRIGHTEST))
+            return DifferentiableRebuild(healthy=healthy[0, 0], log_odds=logit[0, 0])
+
+        return Differentiable(rebuild, network.down[-1], enlarged(prepared.brain.shape))
 
 
 def passes(see: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:

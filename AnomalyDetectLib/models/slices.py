@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,7 +19,9 @@ from torch.nn import functional
 
 from AnomalyDetectLib.errors import ModelError
 from AnomalyDetectLib.models.card import ModelCard
+from AnomalyDetectLib.models.differentiable import Differentiable, DifferentiableRebuild
 from AnomalyDetectLib.models.rebuild import Rebuild
+from AnomalyDetectLib.models.slice_networks import Encoder
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.volume import BoolArray, FloatArray
 
@@ -85,6 +87,11 @@ class SliceFamily(nn.Module):
 
     def fit(self, healthy: list[Batch]) -> None:
         """Fit what isn't learned by gradient, such as a density, to healthy slices; most have none."""
+
+    def deepest(self) -> nn.Module | None:
+        """The deepest layer of the encoder that `examine` begins with (B,C,h,w), None where there is none."""
+        encoders = [module for module in self.modules() if isinstance(module, Encoder)]
+        return encoders[0].levels[-1] if encoders else None
 
 
 @runtime_checkable
@@ -172,6 +179,14 @@ class SliceModel:
         """
         return examine_scan(self.family.to(device), prepared, device)
 
+    def differentiable(self, prepared: Prepared, needed: BoolArray, device: str = "cpu") -> Differentiable:
+        """The slices in which something is needed, seen once as they are. Raises `ModelError` for families
+        that draw samples or search: no gradient leads through what they do.
+        """
+        if self.family.views == 1:
+            raise ModelError(f"{self.card.name}: draws samples or searches, so no gradient leads through it")
+        return differentiable_slices(self.family.to(device), prepared, needed, device)
+
 
 def examine_scan(family: SliceFamily, prepared: Prepared, device: str = "cpu") -> Rebuild:
     """A family's maps of all slices of a scan on the working grid; see `SliceModel.rebuild`."""
@@ -202,6 +217,34 @@ def examine_scan(family: SliceFamily, prepared: Prepared, device: str = "cpu") -
         variance=volume(variance),
         anomaly=volume(torch.stack(anomaly).mean(0)) if anomaly else None,
     )
+
+
+def differentiable_slices(
+    family: SliceFamily, prepared: Prepared, needed: BoolArray, device: str = "cpu"
+) -> Differentiable:
+    """A family's maps of the slices in which something is needed, 0 in all others, with gradients; see
+    `SliceModel.differentiable`.
+    """
+    chosen = torch.nonzero(torch.from_numpy(needed & prepared.brain).flatten(0, 1).any(0))[:, 0]
+    x, y, depth = prepared.brain.shape
+
+    def volume(stack: Tensor) -> Tensor:
+        whole = torch.zeros(depth, *stack.shape[1:], device=stack.device)
+        return to_volume(whole.index_copy(0, chosen.to(stack.device), stack), x, y)
+
+    def rebuild(image: Tensor) -> DifferentiableRebuild:
+        slices = slices_of(replace(prepared, tensor=image.cpu()), family.size)
+        found = family.examine({name: value[chosen].to(device) for name, value in slices.items()})
+        return DifferentiableRebuild(
+            healthy=None if found.healthy is None else volume(found.healthy),
+            log_odds=None if found.anomaly is None else volume(torch.logit(found.anomaly, 1e-4)),
+        )
+
+    def on_grid(activation: Tensor) -> Tensor:
+        size = (family.size, family.size)
+        return volume(functional.interpolate(activation, size=size, mode="bilinear", align_corners=False))
+
+    return Differentiable(rebuild, family.deepest(), on_grid)
 
 
 def embed_scan(family: SliceFamily, prepared: Prepared) -> NDArray[np.float64]:

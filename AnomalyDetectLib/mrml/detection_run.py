@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from AnomalyDetectLib.mrml.result import Result
 
 Steps = Iterator[list[Message]]
-LAST = ("opened", "fit", "error", "crashed", "cancelled")
+LAST = ("opened", "fit", "explained", "error", "crashed", "cancelled")
 _numbers = count(1)
 
 
@@ -55,7 +55,7 @@ class Ahead:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class _Run:
+class Run:
     """Steps that a timer takes one by one, and an end after which nothing of them is left."""
 
     def __init__(self, office: PostOffice, scan: Any) -> None:
@@ -107,13 +107,13 @@ class _Run:
         ):
             if node is not None:
                 paths[name] = self._folder / f"{name}.nii"
-                yield from _waiting(Background(_writer(node, paths[name], kind)))
+                yield from waiting(Background(_writer(node, paths[name], kind)))
         self._office.submit(self.identity, request | {name: str(path) for name, path in paths.items()})
         while True:
             yield self._office.poll(self.identity)
 
 
-class ScanCheck(_Run):
+class ScanCheck(Run):
     """Whether a scan fits the model; ends with a message of type fit."""
 
     def __init__(self, office: PostOffice, scan: Any, options: Message, mask: Any = None) -> None:
@@ -121,7 +121,7 @@ class ScanCheck(_Run):
         self._steps = self._answers({"type": "check", **options}, mask)
 
 
-class DetectionRun(_Run):
+class DetectionRun(Run):
     """Call `poll` from a timer until a message of type opened, error, crashed or cancelled comes.
 
     Until then the scene is as it was: nodes come last, and go again if the run ends early.
@@ -151,7 +151,7 @@ class DetectionRun(_Run):
         done = yield from self._detected()
         yield [{"type": "progress", "stage": "show", "fraction": 0.95, "seconds": done.get("seconds", 0.0)}]
         reading = Background(lambda: _read(done["files"], self._options.get("false_alarms")))
-        yield from _waiting(reading)
+        yield from waiting(reading)
         result: Result = reading.result()
         before = case_in_scene(self.scan)
         nodes = yield from _adding(self.scan, result)
@@ -185,7 +185,7 @@ class DetectionRun(_Run):
         return {}
 
 
-class Reopening(_Run):
+class Reopening(Run):
     """Takes up the results that a loaded scene holds; `poll` as for a run."""
 
     def __init__(self, office: PostOffice, nodes: CaseNodes, report: Message, saved: str) -> None:
@@ -196,7 +196,7 @@ class Reopening(_Run):
     def _walk(self, nodes: CaseNodes, report: Message, saved: str) -> Steps:
         maps, place = stored_maps(nodes), affine(nodes.scan)
         work = Background(lambda: _rebuild(maps, place, report))
-        yield from _waiting(work)
+        yield from waiting(work)
         opened = OpenCase(nodes, work.result(), saved)
         for _ in opened.showing():
             yield []
@@ -209,7 +209,8 @@ def safe_name(name: str) -> str:
     return kept.strip("._") or "case"
 
 
-def _waiting(work: Background) -> Steps:
+def waiting(work: Background) -> Steps:
+    """Steps until the work is done; raises what it raised."""
     while not work.done():
         yield []
     work.result()

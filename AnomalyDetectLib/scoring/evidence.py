@@ -13,8 +13,7 @@ from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth
 RESIDUAL, ANOMALY = "residual", "anomaly"
 TISSUE_FINE, TISSUE, TISSUE_WIDE = "tissue-fine", "tissue", "tissue-wide"
 # Smoothing in voxels of 2 mm: lesions are larger than the noise; the network has smoothed its map already.
-RESIDUAL_SIGMA, ANOMALY_SIGMA = 1.5, 1.0
-FINE_SIGMA, TISSUE_SIGMA, WIDE_SIGMA = 0.6, 1.0, 2.0
+SIGMAS = {RESIDUAL: 1.5, ANOMALY: 1.0, TISSUE_FINE: 0.6, TISSUE: 1.0, TISSUE_WIDE: 2.0}
 # Chosen on simulated lesions in training scans, T1 and FLAIR: what the network calls a lesion helps in T1,
 # and costs small lesions in contrasts where it is less sure.
 ANOMALY_WEIGHT, ANOMALY_WEIGHT_WITH_TISSUE = 0.5, 0.4
@@ -43,17 +42,17 @@ def evidence(prepared: Prepared, rebuild: Rebuild) -> dict[str, FloatArray]:
     """
     maps = {}
     if rebuild.healthy is not None:
-        maps[RESIDUAL] = smooth_inside(residual(prepared, rebuild), prepared.brain, RESIDUAL_SIGMA)
+        maps[RESIDUAL] = smooth_inside(residual(prepared, rebuild), prepared.brain, SIGMAS[RESIDUAL])
     if rebuild.anomaly is not None:
         odds = np.clip(rebuild.anomaly, SMALLEST, 1 - SMALLEST)
-        maps[ANOMALY] = smooth_inside(np.log(odds / (1 - odds)), prepared.brain, ANOMALY_SIGMA)
+        maps[ANOMALY] = smooth_inside(np.log(odds / (1 - odds)), prepared.brain, SIGMAS[ANOMALY])
     if rebuild.expected is not None and rebuild.expected_sd is not None:
         image, brain = prepared.tensor[0, 0].numpy(), prepared.brain
         difference = np.where(brain, image - rebuild.expected, 0).astype(np.float32)
         z = difference / rebuild.expected_sd
-        maps[TISSUE_FINE] = smooth_inside(z, brain, FINE_SIGMA)
-        maps[TISSUE] = smooth_inside(z, brain, TISSUE_SIGMA)
-        maps[TISSUE_WIDE] = smooth_inside(difference / float(image[brain].std()), brain, WIDE_SIGMA)
+        maps[TISSUE_FINE] = smooth_inside(z, brain, SIGMAS[TISSUE_FINE])
+        maps[TISSUE] = smooth_inside(z, brain, SIGMAS[TISSUE])
+        maps[TISSUE_WIDE] = smooth_inside(difference / float(image[brain].std()), brain, SIGMAS[TISSUE_WIDE])
     return maps
 
 
@@ -64,21 +63,33 @@ def fuse(standardised: dict[str, FloatArray]) -> FloatArray:
     the residual, too, where that is given. The anomaly's z counts where it is above the healthy mean, and
     adds to it with its sign.
     """
-    signed, weight = standardised.get(RESIDUAL), ANOMALY_WEIGHT
+    factors = fusion_factors(standardised)
+    parts = [factor * standardised[name] for name, factor in factors.items()]
+    assert parts, "a rebuild has a healthy version, an anomaly map or painted anatomy"
+    return np.asarray(sum(parts[1:], start=parts[0]), dtype=np.float32)
+
+
+def fusion_factors(standardised: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """By what each standardised map enters the fused one, (X,Y,Z) by name; those that never do are left out.
+
+    The fused map is the sum of factor times map, so that its parts can be told.
+    """
+    factors, signed, weight = {}, standardised.get(RESIDUAL), ANOMALY_WEIGHT
     if TISSUE in standardised:
         fine = standardised[TISSUE_FINE]
-        wide = standardised[TISSUE] + standardised[TISSUE_WIDE]
-        restored = standardised.get(RESIDUAL)
-        wide = wide / WIDE_SD if restored is None else (wide + RESIDUAL_WEIGHT * restored) / WIDE_SD_RESTORED
-        signed = np.where(np.abs(fine) >= np.abs(wide), fine, wide)
-        weight = ANOMALY_WEIGHT_WITH_TISSUE
-    if ANOMALY not in standardised:
-        assert signed is not None, "a rebuild has a healthy version or an anomaly map"
-        return signed
-    unusual = np.maximum(standardised[ANOMALY], 0)
-    if signed is None:
-        return unusual
-    return np.asarray(signed + weight * np.where(signed < 0, -unusual, unusual), dtype=np.float32)
+        sd = WIDE_SD if signed is None else WIDE_SD_RESTORED
+        wide_parts = {TISSUE: 1.0, TISSUE_WIDE: 1.0} | ({} if signed is None else {RESIDUAL: RESIDUAL_WEIGHT})
+        wide = sum(weight * standardised[name] for name, weight in wide_parts.items()) / sd
+        finer = np.abs(fine) >= np.abs(wide)
+        factors[TISSUE_FINE] = finer.astype(np.float32)
+        factors |= {n: np.where(finer, 0, w / sd).astype(np.float32) for n, w in wide_parts.items()}
+        signed, weight = np.where(finer, fine, wide), ANOMALY_WEIGHT_WITH_TISSUE
+    elif signed is not None:
+        factors[RESIDUAL] = np.ones_like(signed)
+    if ANOMALY in standardised:
+        side = 1.0 if signed is None else np.where(signed < 0, -weight, weight)
+        factors[ANOMALY] = np.where(standardised[ANOMALY] > 0, side, 0).astype(np.float32)
+    return factors
 
 
 def smooth_inside(array: FloatArray, brain: BoolArray, sigma: float) -> FloatArray:
@@ -87,3 +98,14 @@ def smooth_inside(array: FloatArray, brain: BoolArray, sigma: float) -> FloatArr
     share = smooth(brain.astype(np.float32), sigmas)
     inside = smooth(np.where(brain, array, 0).astype(np.float32), sigmas)
     return np.where(brain, inside / np.maximum(share, 0.05), 0).astype(np.float32)
+
+
+def smooth_inside_transposed(array: FloatArray, brain: BoolArray, sigma: float) -> FloatArray:
+    """The transpose of `smooth_inside` (X,Y,Z): the sum of `array` times a smoothed map is that of this one
+    times the map as it was.
+    """
+    sigmas = (sigma, sigma, sigma)
+    share = np.maximum(smooth(brain.astype(np.float32), sigmas), 0.05)
+    return np.where(brain, smooth(np.where(brain, array / share, 0).astype(np.float32), sigmas), 0).astype(
+        np.float32
+    )

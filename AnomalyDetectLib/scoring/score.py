@@ -50,12 +50,19 @@ class Scorer:
     def z(self, prepared: Prepared, rebuild: Rebuild) -> FloatArray:
         """Signed calibrated z on the working grid (X,Y,Z).
 
-        A scan that strays more than healthy ones widens its own scale; by less where there is evidence in its
-        own colours.
+        A scan that strays more than healthy ones widens its own scale.
         """
         z = self.fused.standardise(self.combined(prepared, rebuild), prepared.brain)
+        return np.asarray(z / self.widening(z, prepared.brain), dtype=np.float32)
+
+    def widening(self, z: FloatArray, brain: NDArray[np.bool_]) -> float:
+        """By how much a scan whose fused z (X,Y,Z) strays more than healthy ones do widens its own scale.
+
+        In full it makes up for another scanner, and eats lesions of a scan that is unusual as a whole; with
+        evidence in the scan's own colours it counts by its square root.
+        """
         share = WIDENING_IN_OWN_COLOURS if TISSUE in self.statistics else 1.0
-        return self.fused.widened(z, prepared.brain, share)
+        return float(self.fused.widening(z, brain) ** share)
 
     def image_p(self, image_score: float) -> float | None:
         """Share of healthy scans with a score at least as high, (1 + k) / (1 + n); None before

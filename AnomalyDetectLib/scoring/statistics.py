@@ -36,16 +36,12 @@ class HealthyStatistics:
         """z = (evidence - mean) / sd (X,Y,Z), 0 outside the brain."""
         return np.where(brain, (evidence - self.mean) / self.sd, 0).astype(np.float32)
 
-    def widened(self, z: FloatArray, brain: BoolArray, share: float = 1.0) -> FloatArray:
-        """z over the factor by which the whole scan strays more than healthy ones do, to the power of
-        `share`.
+    def widening(self, z: FloatArray, brain: BoolArray) -> float:
+        """The factor, within `BULK`, by which the whole scan strays more than healthy ones do.
 
-        The factor compares the robust spread (a quantile of |z|) of the scan's voxels with that of healthy
-        scans, and is kept within `BULK`. In full it makes up for another scanner, and eats lesions of a scan
-        that is unusual as a whole.
+        It compares the robust spread (a quantile of |z|) of the scan's voxels with that of healthy scans.
         """
-        factor = float(np.clip(spread(z, brain) / max(self.bulk, 1e-6), *BULK))
-        return np.asarray(z / factor**share, dtype=np.float32)
+        return float(np.clip(spread(z, brain) / max(self.bulk, 1e-6), *BULK))
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """bfloat16 tensors at half resolution under `name`, for a file; float16 would lose small SDs."""

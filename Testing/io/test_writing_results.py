@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from AnomalyDetectLib.errors import OutputError
-from AnomalyDetectLib.io.write import BRAIN, REGIONS, RESULT_FILES, results_folder, write_nifti
+from AnomalyDetectLib.io.write import BRAIN, REGIONS, RESULT_FILES, WHY_FILES, results_folder, write_nifti
 from AnomalyDetectLib.volume import Grid
 
 SHAPE = (20, 24, 18)
@@ -150,6 +150,24 @@ def test_a_brain_mask_of_an_earlier_run_does_not_outlive_it(tmp_path: Path, fore
         (tmp_path / "case" / "my notes.txt").write_text("keep")
     run(tmp_path, "second")
     assert names(tmp_path / "case") - {"my notes.txt"} == set(RESULT_FILES)
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["ours alone", "with a file of the reader's"])
+def test_a_new_run_takes_the_explanations_of_old_findings_away_but_no_file_of_the_reader(
+    tmp_path: Path, foreign: bool
+) -> None:
+    run(tmp_path, "first")
+    for number in (1, 2):
+        with results_folder(tmp_path / "case", f"why_{number}") as folder:
+            for name in WHY_FILES:
+                (folder / name).write_text("why")
+    assert names(tmp_path / "case") == {*RESULT_FILES, "why_1", "why_2"}
+    assert (tmp_path / "case" / "report.json").read_text() == "first"
+    if foreign:
+        (tmp_path / "case" / "why_2" / "my notes.txt").write_text("keep")
+    run(tmp_path, "second")
+    assert names(tmp_path / "case") == {*RESULT_FILES, *(["why_2"] if foreign else [])}
+    assert (tmp_path / "case" / "report.json").read_text() == "second"
 
 
 def test_another_case_in_the_same_folder_is_not_touched(tmp_path: Path) -> None:

@@ -6,16 +6,19 @@ import functools
 import inspect
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from AnomalyDetectLib.errors import ModelError
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import read_card, write_card
 from AnomalyDetectLib.models.slices import (
     SliceFamily,
+    SliceModel,
     examine_scan,
     family_class,
     make_family,
@@ -149,6 +152,38 @@ def test_a_family_rebuilds_a_scan_on_its_grid_and_the_same_twice(name: str) -> N
     assert one.variance.max() > 0
     if one.anomaly is not None:
         assert 0 <= one.anomaly.min() <= one.anomaly.max() <= 1
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_familys_maps_lead_back_to_the_voxels_of_the_slice_unless_it_draws_samples(name: str) -> None:
+    task, *_ = trained(name)
+    scan, needed = prepared(0.5), np.zeros(SHAPE, bool)
+    needed[4:8, 12:16, 1] = True
+    if task.network.views == 1:
+        with pytest.raises(ModelError, match="no gradient"):
+            model_of(task.network).differentiable(scan, needed)
+        return
+    model = model_of(task.network).differentiable(scan, needed)
+    image = scan.tensor.clone().requires_grad_()
+    found = model.rebuild(image)
+    maps = [one for one in (found.healthy, found.log_odds) if one is not None]
+    assert maps
+    seen = [model.layer.register_forward_hook(lambda *hooked: grids.append(hooked[2]))] if model.layer else []
+    grids: list[torch.Tensor] = []
+    sum((one * torch.from_numpy(needed)).sum() for one in model.rebuild(image) if one is not None).backward()
+    assert image.grad is not None
+    assert (image.grad[0, 0, :, :, 1] != 0).any()
+    assert (image.grad[0, 0, :, :, [0, 2, 3]] == 0).all(), "slices don't look at each other"
+    for hook in seen:
+        hook.remove()
+        assert model.on_grid(grids[-1].sum(1, keepdim=True)).shape == SHAPE
+
+
+def model_of(family: SliceFamily) -> SliceModel:
+    """A family as a model on the road, without a folder."""
+    model = SliceModel.__new__(SliceModel)
+    model.card, model.family = SimpleNamespace(name="small"), family  # type: ignore[assignment]
+    return model
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name not in SEGMENTERS])

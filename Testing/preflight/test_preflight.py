@@ -60,7 +60,7 @@ def torch_into(site: Site) -> Callable[[str], object]:
     """A stand-in for the PyTorch extension."""
 
     def run(version: str) -> object:
-        assert version == ">=2.2"
+        assert version == ">=2.3"
         site["torch"] = "2.9.0+cu126"
         return object()
 

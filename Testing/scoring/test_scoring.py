@@ -48,7 +48,8 @@ def test_a_noisier_scanner_is_widened_but_a_lesion_is_not_eaten(
     statistics: HealthyStatistics, brain: np.ndarray
 ) -> None:
     def widened(evidence: np.ndarray) -> np.ndarray:
-        return statistics.widened(statistics.standardise(evidence, brain), brain)
+        z = statistics.standardise(evidence, brain)
+        return z / statistics.widening(z, brain)
 
     noisy = widened(noise(5, brain, scale=1.5))
     assert spread(noisy, brain) == pytest.approx(statistics.bulk, rel=0.1)

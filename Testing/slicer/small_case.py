@@ -93,7 +93,9 @@ def add_scan(slicer: Any, affine: np.ndarray = AFFINE, name: str = "small") -> A
 
 
 class ReplayClient:
-    """Answers every detection with the same files; `held` answers wait until they are let go."""
+    """Answers every detection with the same files, and every question why with the same picture; `held`
+    answers wait until they are let go.
+    """
 
     def __init__(self, files: dict[str, str]) -> None:
         self.files = files
@@ -101,6 +103,7 @@ class ReplayClient:
         self.requests: list[dict[str, Any]] = []
         self.devices: list[dict[str, Any]] = [{"name": "cpu", "label": "CPU", "free_bytes": None}]
         self.instead: dict[str, Any] | None = None
+        self.picture = ""
         self._queue: list[dict[str, Any]] = []
 
     def submit(self, request: dict[str, Any]) -> None:
@@ -114,12 +117,17 @@ class ReplayClient:
             fit = {"type": "fit", "verdict": "warn", "reasons": ["coarse voxels"], "modality": "T1"}
             self._queue.append(base | fit)
             return
+        if request["type"] == "explain":
+            progress = {"type": "progress", "stage": "attribute", "fraction": 0.4, "seconds": 1.0}
+            done = {"type": "explained", "files": {"picture": self.picture}, "numbers": {}, "seconds": 3.0}
+            self._queue += [base | progress, base | (self.instead or done)]
+            return
         self._queue.append(base | {"type": "progress", "stage": "rebuild", "fraction": 0.5, "seconds": 1.0})
         self._queue.append(base | (self.instead or {"type": "done", "files": self.files, "seconds": 2.0}))
 
     def poll(self) -> list[dict[str, Any]]:
         """One answer at a time."""
-        if not self._queue or (self.held and self._queue[0]["type"] == "done"):
+        if not self._queue or (self.held and self._queue[0]["type"] in ("done", "explained")):
             return []
         return [self._queue.pop(0)]
 

@@ -13,7 +13,7 @@ import pytest
 LONGEST_GAP_SECONDS = 2.0
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_simulated_patient_from_scan_to_segmentation_and_back(
     slicer: Any, module: Any, tmp_path: Path
 ) -> None:
@@ -43,7 +43,11 @@ def test_the_simulated_patient_from_scan_to_segmentation_and_back(
         labels = slicer.util.arrayFromVolume(case.nodes.labelmap).T
         np.testing.assert_array_equal(labels, case.findings.labelmap)
         findings.ui.findingsTable.selectRow(0)
-        panel.panels["findings"].keep()
+        findings.keep()
+        findings.ui.whyButton.click()
+        wait(lambda: not panel.logic.busy, 400)
+        assert findings.why_window.label is not None, panel.panels["detect"].ui.messageLabel.text
+        assert findings.why_window.label.pixmap.width() > 1000
         panel.panels["hand_over"].folder = tmp_path
         panel.panels["hand_over"].ui.reportButton.click()
         report = json.loads(next(tmp_path.rglob("report.json")).read_text(encoding="utf-8"))

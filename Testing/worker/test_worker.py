@@ -86,6 +86,25 @@ def test_a_detection_tells_its_stages_and_ends_with_the_files(answered: list[dic
     assert 0.05 < brain.mean() < 0.6
 
 
+def test_a_question_why_is_answered_with_a_picture_and_a_wrong_one_with_a_line(
+    client: WorkerClient, answered: list[dict], scan: Path
+) -> None:
+    folder = Path(answered[-1]["folder"])
+    finding = answered[-1]["report"]["findings"][0]["id"]
+    asked = {"type": "explain", "id": "w", "folder": str(folder), "finding": finding, "device": "cpu"}
+    *progress, explained = ask(client, asked)
+    assert explained["type"] == "explained", explained
+    assert [answer["stage"] for answer in progress][:3] == ["load", "prepare", "compare"]
+    assert progress[-1]["stage"] == "write"
+    assert Path(explained["files"]["picture"]).parent == folder / f"why_{finding}"
+    assert Path(explained["files"]["picture"]).is_file()
+    assert explained["numbers"]["models"][0]["model"] == "atlas-z"
+    for wrong, told in (({"finding": 99}, "no such finding"), ({"finding": "1"}, "number of a finding")):
+        (error,) = [answer for answer in ask(client, asked | wrong) if answer["type"] != "progress"]
+        assert error["type"] == "error"
+        assert told in error["message"]
+
+
 def test_what_the_viewer_needs_beside_the_results_is_there_or_not_with_them(
     scan: Path, tmp_path: Path, detection: pipeline.Detection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
