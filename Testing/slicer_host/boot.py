@@ -51,7 +51,8 @@ class Application:
     """`slicer.app`: the application logic, the scene and its files; no windows of its own."""
 
     def __init__(self) -> None:
-        self.temporaryPath = tempfile.mkdtemp(prefix="slicer_host")
+        self._temporary = tempfile.TemporaryDirectory(prefix="slicer_host")  # gone with the application
+        self.temporaryPath = self._temporary.name
         self.scene = slicer.vtkMRMLScene()
         self.logic = slicer.vtkSlicerApplicationLogic()
         self.io = CoreIOManager(self)
