@@ -9,7 +9,7 @@ import numpy as np
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Grid, Volume
 
-NORMAL_Z, ABNORMAL_Z = 5.0, 10.0  # healthy scans have a hundredth of their voxels beyond the first
+NORMAL_Z, ABNORMAL_Z = 5.0, 10.0  # healthy scans have a thousandth of their voxels beyond the first
 MARGIN = 3
 
 

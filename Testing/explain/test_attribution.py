@@ -102,7 +102,9 @@ def test_the_fused_score_is_the_sum_of_its_parts() -> None:
         factors = fusion_factors(chosen)
         added = sum(factors[name] * chosen[name] for name in factors)
         np.testing.assert_allclose(added, fuse(chosen), atol=1e-5)
-    assert "residual" not in fusion_factors(maps), "painted anatomy takes its place"
+    leaning = fusion_factors(maps)
+    assert (leaning["residual"] < leaning["tissue"] + (leaning["tissue"] == 0)).all(), "tissue evidence leads"
+    assert (leaning["residual"][leaning["tissue-fine"] == 1] == 0).all()
 
 
 def test_weights_before_smoothing_give_what_weights_after_it_gave() -> None:
