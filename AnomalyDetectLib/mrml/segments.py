@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import slicer
@@ -28,6 +28,7 @@ UNCERTAIN, UNCERTAIN_OPACITY = "?", 0.45
 STRIPE = 3
 # vtkSlicerSegmentationsModuleLogic::SegmentStatus
 NOT_STARTED, COMPLETED, FLAGGED = 0, 2, 3
+T = TypeVar("T")
 STATUS = {"keep": COMPLETED, "reject": FLAGGED, None: NOT_STARTED}
 
 
@@ -86,7 +87,14 @@ class FindingsSegments:
                 pass
 
     def settling(self, findings: Findings, verdicts: Mapping[int, str]) -> Iterator[None]:
-        """The same in steps, a surface each, between which the event loop may turn."""
+        """The same in steps, a surface or a few segments each, between which the event loop may turn."""
+        segmentation = self.node.GetSegmentation()
+        ids = [one for one in findings.ids.tolist() if segmentation.GetSegment(segment_id(one)) is None]
+        for some in _few(ids):
+            with slicer.util.NodeModify(self.node):
+                for finding_id in some:
+                    self._add(finding_id)
+            yield
         self.show(findings)
         wanted = {segment_id(finding_id) for finding_id in findings.ids.tolist()}
         with slicer.util.NodeModify(self.node):
@@ -96,9 +104,12 @@ class FindingsSegments:
             with slicer.util.NodeModify(self.node):
                 self._update_surface(finding_id, own)
             yield
+        for rows in _few(findings.table):
+            with slicer.util.NodeModify(self.node):
+                for row in rows:
+                    self._describe(row, verdicts.get(row.id))
+            yield
         with slicer.util.NodeModify(self.node):
-            for row in findings.table:
-                self._describe(row, verdicts.get(row.id))
             display = self.node.GetDisplayNode()
             display.SetPreferredDisplayRepresentationName3D(CLOSED_SURFACE)
             display.SetPreferredDisplayRepresentationName2D(BINARY_LABELMAP)
@@ -158,6 +169,7 @@ class FindingsSegments:
 
 
 PREFIX = "finding_"
+FEW = 16  # segments a step
 
 
 def segment_id(finding_id: int) -> str:
@@ -168,6 +180,11 @@ def segment_id(finding_id: int) -> str:
 def side_and_place(row: Finding) -> str:
     """Where a finding lies, as a reader would say it."""
     return f"{row.side} {row.location}".strip()
+
+
+def _few(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), FEW):
+        yield items[start : start + FEW]
 
 
 def voxels_of(findings: Findings) -> Iterator[tuple[int, NDArray[np.int32]]]:
