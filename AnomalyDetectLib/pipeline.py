@@ -127,6 +127,31 @@ def load_detector(card: ModelCard, device: str = "cpu", contrast: str | None = N
     )
 
 
+@dataclass(frozen=True)
+class Stages:
+    """A road of named stages: `with stages(name):` tells of the stage and takes its time.
+
+    of: what walks the road. progress: called with a stage's name and the share behind it. cancelled: asked
+    before each stage. seconds: wall time of each stage that has ended.
+    """
+
+    names: tuple[str, ...]
+    of: str
+    progress: Progress
+    cancelled: Callable[[], bool]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Raises `Cancelled` before the stage is begun."""
+        if self.cancelled():
+            raise Cancelled(f"{self.of}: stopped before {name}")
+        self.progress(name, self.names.index(name) / len(self.names))
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - began
+
+
 def detect(
     volume: Volume,
     network: HeadNetwork,
@@ -150,17 +175,7 @@ def detect(
     Raises `PreparationError` without a brain or when `also` is not the same head, `ScanRefused` when a scan
     doesn't fit its model, `Cancelled`.
     """
-    seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(name: str) -> Iterator[None]:
-        if cancelled():
-            raise Cancelled(f"{volume.name}: stopped before {name}")
-        progress(name, STAGES.index(name) / len(STAGES))
-        began = time.perf_counter()
-        yield
-        seconds[name] = time.perf_counter() - began
-
+    stage = Stages(STAGES, volume.name, progress, cancelled)
     with stage("prepare"):
         scan = readied(volume, network, detector_for, brain_mask=brain_mask, age=age)
         second = None if also is None else beside(scan, also, network, detector_for, age)
@@ -191,7 +206,7 @@ def detect(
         expected_false_alarms=expected,
         device=placed.device,
         warnings=warnings_of(scan, second, places),
-        seconds=seconds_of(scan, second, seconds),
+        seconds=seconds_of(scan, second, stage.seconds),
         also=second,
     )
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from AnomalyDetectLib.errors import Cancelled
 from AnomalyDetectLib.explain.attributed import Attribution, attributed
 from AnomalyDetectLib.explain.case import FindingCase
 from AnomalyDetectLib.explain.opinions import Opinion, opinions
 from AnomalyDetectLib.explain.parts import Parts, take_apart
 from AnomalyDetectLib.explain.views import Load, SequenceView, carrier, views_of
+from AnomalyDetectLib.pipeline import Progress, Stages
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 
 STAGES = ("prepare", "compare", "attribute", "occlude")
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -52,17 +49,7 @@ def explain(
     that lies behind. cancelled: asked between stages and between passes of the network.
     Raises as `views_of` does; `Cancelled`.
     """
-    seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(name: str) -> Iterator[None]:
-        if cancelled():
-            raise Cancelled(f"{case.volume.name}: stopped before {name}")
-        progress(name, STAGES.index(name) / len(STAGES))
-        began = time.perf_counter()
-        yield
-        seconds[name] = time.perf_counter() - began
-
+    stage = Stages(STAGES, case.volume.name, progress, cancelled)
     with stage("prepare"):
         views = views_of(case, network, load)
         view, carried = carrier(case, views)
@@ -71,4 +58,4 @@ def explain(
         judged = opinions(case, view, load)
     with stage("attribute"):
         found = attributed(view, parts[view.name], case.sign, cancelled, lambda: progress("occlude", 0.75))
-    return Explanation(case, views, view, carried, parts, judged, found, seconds)
+    return Explanation(case, views, view, carried, parts, judged, found, stage.seconds)

@@ -9,11 +9,12 @@ from typing import Any
 
 from AnomalyDetectLib.explain.case import Sources, read_case
 from AnomalyDetectLib.explain.crop import crop_of
-from AnomalyDetectLib.explain.explain import Progress, explain
+from AnomalyDetectLib.explain.explain import explain
 from AnomalyDetectLib.explain.picture import write_picture
 from AnomalyDetectLib.explain.views import Load
 from AnomalyDetectLib.explain.why_json import numbers_of
 from AnomalyDetectLib.io.write import WHY_FILES, results_folder
+from AnomalyDetectLib.pipeline import Progress
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 
 PICTURE, NUMBERS = WHY_FILES

@@ -41,7 +41,7 @@ def paint(image: Tensor, tissue: Tensor, anomaly: Tensor, brain: Tensor) -> Pain
     sure = brain.float() * (1 - anomaly) ** 2
     trusted = sure
     for _ in range(ROUNDS):
-        mean, variance = (one[:, None, None, None] for one in _colours(image, tissue**2 * trusted))
+        mean, variance = (one[:, None, None, None] for one in _colours(_moments(image, tissue**2 * trusted)))
         trusted = sure * _trust(image, _mixed(tissue, mean, variance), FIRST_OUTLIER)
     sure = trusted
     for turn in range(ROUNDS):
@@ -66,9 +66,14 @@ def _trust(image: Tensor, painted: Painted, outlier: float) -> Tensor:
     return 1 / (1 + ((image - painted.expected) / (outlier * painted.sd)) ** 4)
 
 
-def _colours(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(image: Tensor, weight: Tensor) -> Tensor:
+    """Weight, weighted intensity and weighted square of it (3,C,X,Y,Z)."""
+    return torch.stack([weight, weight * image, weight * image**2])
+
+
+def _colours(moments: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of each tissue (C) over the whole brain."""
-    total = torch.stack([weight, weight * image, weight * image**2]).sum((2, 3, 4))
+    total = moments.sum((2, 3, 4))
     mean = total[1] / (total[0] + 1e-3)
     return mean, (total[2] / (total[0] + 1e-3) - mean**2).clamp(min=LEAST_SD**2)
 
@@ -77,8 +82,8 @@ def _local_colours(image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Local mean and variance of each tissue (C,X,Y,Z), drawn towards those of the whole brain where it is
     rare.
     """
-    moments = torch.stack([weight, weight * image, weight * image**2])  # (3,C,X,Y,Z)
-    all_mean, all_variance = _colours(image, weight)
+    moments = _moments(image, weight)
+    all_mean, all_variance = _colours(moments)
     coarse = functional.avg_pool3d(moments, SHRINK)
     near = torch.from_numpy(np.stack([_blurred(one) for one in coarse.flatten(0, 1).numpy()]))
     near = near.clamp(min=0).view(coarse.shape) + ELSEWHERE * torch.stack(

@@ -72,10 +72,8 @@ class FindingsSegments:
         self._flat[self._shown] = 0
         self._flat[where] = findings.ids[findings.ranks]
         self._shown = where
-        segmentation = self.node.GetSegmentation()
-        for finding_id in findings.ids.tolist():
-            if segmentation.GetSegment(segment_id(finding_id)) is None:
-                self._add(finding_id)
+        for finding_id in self._missing(findings):
+            self._add(finding_id)
         self._scalars.Modified()
         self._image.Modified()
         self._hatch(where[findings.measures.uncertain[findings.ranks]])
@@ -88,9 +86,7 @@ class FindingsSegments:
 
     def settling(self, findings: Findings, verdicts: Mapping[int, str]) -> Iterator[None]:
         """The same in steps, a surface or a few segments each, between which the event loop may turn."""
-        segmentation = self.node.GetSegmentation()
-        ids = [one for one in findings.ids.tolist() if segmentation.GetSegment(segment_id(one)) is None]
-        for some in _few(ids):
+        for some in _few(self._missing(findings)):
             with slicer.util.NodeModify(self.node):
                 for finding_id in some:
                     self._add(finding_id)
@@ -125,6 +121,10 @@ class FindingsSegments:
         self._hatched = uncertain[sum(np.unravel_index(uncertain, self.shape, order="F")) % STRIPE < 1]
         flat[self._hatched] = 1
         slicer.util.arrayFromVolumeModified(self.hatching)
+
+    def _missing(self, findings: Findings) -> list[int]:
+        segmentation = self.node.GetSegmentation()
+        return [one for one in findings.ids.tolist() if segmentation.GetSegment(segment_id(one)) is None]
 
     def _add(self, finding_id: int) -> None:
         from AnomalyDetectLib.findings.tracker import colour_of

@@ -9,9 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-GROUPS = (
-    8  # of the networks' group normalisation: a copy joins the group of its original, whose mean and SD stay
-)
+GROUPS = 8  # of the group normalisation: a copy joins its original's, whose mean and SD stay
 NOISE = 0.2  # of a weight's SD: copies that are alike would stay alike
 
 
