@@ -63,6 +63,11 @@ def free_bytes(device: str) -> int | None:
     return int(torch.cuda.mem_get_info()[0]) if device == "cuda" else None
 
 
+def bfloat16_is_fast(device: str) -> bool:
+    """Whether bfloat16 gains time on a device: a third on a CPU made for it, and thirty times lost on others."""
+    return device != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def bytes_needed(voxels: int) -> int:
     """The most memory that a network of any shipped family takes of a GPU for so many voxels."""
     return LIBRARY_BYTES + BYTES_A_VOXEL * voxels

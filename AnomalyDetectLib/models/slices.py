@@ -72,7 +72,7 @@ class SliceFamily(nn.Module):
     families that are slow or draw their own samples.
     """
 
-    views: ClassVar[int] = 4
+    views: ClassVar[int] = 2
     size: int
 
     @abstractmethod
@@ -260,8 +260,8 @@ def embed_scan(family: SliceFamily, prepared: Prepared) -> NDArray[np.float64]:
 
 
 def _viewed(family: SliceFamily, slices: Batch, filled: Tensor, number: int, device: str) -> SliceMaps:
-    """The maps of the slices `filled`; odd views are mirrored, later ones moved as well."""
-    mirror, shift = number % 2 == 1, number // 2
+    """The maps of the slices `filled`; odd views are mirrored, all but the first moved."""
+    mirror, shift = number % 2 == 1, number
 
     def seen(image: Tensor) -> Tensor:
         moved = image.roll((shift, shift), (2, 3))

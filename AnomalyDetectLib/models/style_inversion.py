@@ -40,13 +40,12 @@ class StyledBlock(nn.Module):
 
     def forward(self, features: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B,outputs,2h,2w) and their part of the picture (B,1,2h,2w)."""
-        count = len(features)
-        weight = self.weight[None] * self.style(style)[:, None, :, None, None]
-        weight = weight * torch.rsqrt(weight.square().sum((2, 3, 4), keepdim=True) + 1e-8)
+        scale = self.style(style)
         wide = functional.interpolate(features, scale_factor=2.0, mode="bilinear")
-        grouped = wide.reshape(1, -1, *wide.shape[2:])
-        made = functional.conv2d(grouped, weight.flatten(0, 1), padding=1, groups=count)
-        made = made.view(count, -1, *wide.shape[2:]) + self.bias[:, None, None]
+        made = functional.conv2d(wide * scale[:, :, None, None], self.weight, padding=1)
+        # Scaling what goes in and out is scaling the weights, without a set of weights for every slice.
+        energy = scale.square() @ self.weight.square().sum((2, 3)).T
+        made = made * torch.rsqrt(energy + 1e-8)[:, :, None, None] + self.bias[:, None, None]
         made = functional.leaky_relu(made, 0.2)
         return made, self.picture(made)
 

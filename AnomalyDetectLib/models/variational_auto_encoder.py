@@ -17,9 +17,9 @@ from AnomalyDetectLib.models.slice_networks import FEATURES, Decoder, Encoder, g
 from AnomalyDetectLib.models.slices import SIZE, Batch, SliceFamily, SliceMaps, as_probability, inside_mean
 
 NOISE = 0.1  # working units: SD of the likelihood
-SAMPLES = 4  # of the posterior, for the variance
+SAMPLES = 2  # of the posterior, for the variance
 CONDITIONS = 3
-RESTORATION_RATE, TOTAL_VARIATION = 0.02, 0.3  # working units a step; weight of the change's total variation
+RESTORATION_RATE, TOTAL_VARIATION = 0.04, 0.3  # working units a step; weight of the change's total variation
 
 
 class VariationalAutoEncoder(SliceFamily):
