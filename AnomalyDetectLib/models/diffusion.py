@@ -54,8 +54,9 @@ class Diffusion(SliceFamily):
         super().__init__()
         self.size, self.noise, self.patched = size, noise, patched
         self.network = DiffusionModelUNet(
-            spatial_dims=2, in_channels=FOLD**2, out_channels=FOLD**2, num_res_blocks=1, channels=tuple(features),
-            attention_levels=(False,) * len(features), norm_num_groups=8, num_head_channels=8,
+            spatial_dims=2, in_channels=FOLD**2, out_channels=FOLD**2, channels=tuple(features),
+            num_res_blocks=1, attention_levels=(False,) * len(features), norm_num_groups=8,
+            num_head_channels=8,
         )  # fmt: skip
 
     def _noised(self, image: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
