@@ -64,7 +64,7 @@ def free_bytes(device: str) -> int | None:
 
 
 def bfloat16_is_fast(device: str) -> bool:
-    """Whether bfloat16 gains time on a device: a third on a CPU made for it; on others thirty times is lost."""
+    """Whether bfloat16 gains time: a third on a CPU made for it; on others thirty times is lost."""
     return device != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
