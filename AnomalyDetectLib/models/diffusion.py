@@ -25,7 +25,7 @@ STRIDE = 100  # of the DDIM steps: few, since it is to run on a CPU
 HIGHEST = 400  # noising beyond this isn't trained: only partly noised slices are ever denoised
 LEVEL = 300  # what a slice is noised to when it is examined
 SEEDS = 2
-DIFFUSION_FEATURES = (32, 64, 96)
+DIFFUSION_FEATURES = (32, 48, 64)
 FOLD = 2  # the network sees 2 x 2 pixels as channels of one: a quarter of the time
 
 

@@ -36,7 +36,7 @@ class PatchMemory(SliceFamily):
         size: int = SIZE,
         features: Sequence[int] = FEATURES,
         compare: Literal["gaussian", "nearest"] = "gaussian",
-        kept: int = 32,
+        kept: int = 20,
         items: int = 2000,
     ) -> None:
         super().__init__()

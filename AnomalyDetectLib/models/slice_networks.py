@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FEATURES = (16, 32, 64, 128)
+THIN = 8  # channels before the code: the dense layers would be nine tenths of all weights otherwise
 
 
 class ConvBlock2d(nn.Sequential):
@@ -68,14 +69,16 @@ def shrinking(size: int, features: Sequence[int], codes: int) -> nn.Module:
     image.
     """
     side = size // 2 ** len(features)
-    return nn.Sequential(nn.Flatten(), nn.Linear(features[-1] * side * side, codes))
+    thin = nn.Conv2d(features[-1], THIN, 1)
+    return nn.Sequential(thin, nn.Flatten(), nn.Linear(THIN * side * side, codes))
 
 
 def growing(size: int, features: Sequence[int], codes: int) -> nn.Module:
     """A layer from a vector back to the coarsest features."""
     side = size // 2 ** len(features)
-    shape = (features[-1], side, side)
-    return nn.Sequential(nn.Linear(codes, features[-1] * side * side), nn.Unflatten(1, shape), nn.SiLU())
+    thin = nn.Unflatten(1, (THIN, side, side))
+    wide = nn.Conv2d(THIN, features[-1], 1)
+    return nn.Sequential(nn.Linear(codes, THIN * side * side), thin, nn.SiLU(), wide, nn.SiLU())
 
 
 class DenseAutoEncoder(nn.Module):

@@ -24,7 +24,8 @@ from AnomalyDetectLib.training.slice_data import glioma_patients, prepared_flair
 Calibrate = Callable[[SliceModel, str, dict[str, list[HealthyCase]], Console], None]
 
 WEIGHTS, CURVE = "weights.safetensors", "curve.csv"
-STATISTICS_SCANS = 20  # fewer than the 3-D models take: some families need half a minute a scan
+# Healthy scans of each set: fewer than the 3-D models take, for there are many families, some of them slow.
+SCANS = {"train": 12, "val": 10, "external": 7}
 OF_THE_TASK = ("family", "contrast", "corruption", "encoder")
 
 FLAIR_CREDIT = (
@@ -96,9 +97,11 @@ def ship_slices(
     write_card(zoo_card(config, folder, store_weights(trained, folder, console)))
     model = SliceModel(read_card(folder))
     if model.card.contrasts == ("T1",):
-        sets = calibration.healthy_sets(data, "T1", load_head_network(), runs)
-        fewer = sets["train"][:: max(1, len(sets["train"]) // STATISTICS_SCANS)]
-        calibrate(model, "T1", sets | {"train": fewer}, console)
+        network, sets = load_head_network(), {}
+        for which, count in SCANS.items():
+            chosen = calibration.evenly(calibration.healthy_scans(data, which), count)
+            sets[which] = list(calibration.prepared_cases(chosen, network, runs))
+        calibrate(model, "T1", sets, console)
     elif model.card.contrasts == ("FLAIR",):
         flair_scorer(model, data, runs).save(folder / STATISTICS, folder / IMAGE_SCORES)
         write_card(model.card)  # with the checksums of the statistics
@@ -107,7 +110,7 @@ def ship_slices(
 def flair_scorer(model: SliceModel, data: Path, runs: Path) -> Scorer:
     """Statistics of the slices that are away from the lesions of the training patients."""
     prepared, healthy = [], []
-    for folder in glioma_patients(data, "train")[:STATISTICS_SCANS]:
+    for folder in glioma_patients(data, "train")[: SCANS["train"]]:
         one, scan = prepared_flair_case(folder, runs)
         inside = np.zeros_like(one.brain)
         inside[:, :, list(scan.usable)] = one.brain[:, :, list(scan.usable)]
