@@ -179,11 +179,17 @@ def with_image_scores(scorer: Scorer, maps: Iterable[AnomalyMaps]) -> Scorer:
     return replace(scorer, healthy_image_scores=tuple(sorted(float(m.image_score or 0.0) for m in maps)))
 
 
-def alarms_per_scan(table: FalseAlarmTable, expected: float, maps: Iterable[AnomalyMaps]) -> float:
-    """Mean number of findings in healthy scans at the threshold that `table` gives for `expected` ones."""
-    settings = FindingsSettings()
-    settings = settings.changed(threshold=table.threshold_for(expected, settings))
-    return float(np.mean([len(FindingsEngine(one).at(settings)) for one in maps]))
+def alarms_per_scan(
+    table: FalseAlarmTable, expected: Sequence[float], maps: Iterable[AnomalyMaps]
+) -> list[float]:
+    """Mean number of findings in healthy scans at the thresholds that `table` gives for so many expected."""
+    plain = FindingsSettings()
+    each = [plain.changed(threshold=table.threshold_for(count, plain)) for count in expected]
+    found = []
+    for one in maps:
+        engine = FindingsEngine(one)
+        found.append([len(engine.at(settings)) for settings in each])
+    return [float(mean) for mean in np.mean(found, axis=0)]
 
 
 def atlas_maps(cases: Iterable[HealthyCase]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
+from AnomalyDetectLib.findings.healthy_components import pooled
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import read_card, write_card
 from AnomalyDetectLib.pipeline import FALSE_ALARMS, load_head_network
@@ -75,13 +76,13 @@ def calibrate(
         card.folder / card.calibration(STATISTICS, contrast),
         card.folder / card.calibration(IMAGE_SCORES, contrast),
     )
-    table = FalseAlarmTable.from_maps(every)
+    tables = {which: FalseAlarmTable.from_maps(some) for which, some in maps.items() if some}
+    table = FalseAlarmTable(pooled(one.components for one in tables.values()))
     counts = card.folder / card.calibration(FALSE_ALARMS, contrast)
     counts.write_text(table.to_json(), encoding="utf-8")
     figures: dict[str, object] = {}
     for one, other in (("val", "external"), ("external", "val")) if maps["external"] else ():
-        alone = FalseAlarmTable.from_maps(maps[one])
-        found = [calibration.alarms_per_scan(alone, expected, maps[other]) for expected in EXPECTED]
+        found = calibration.alarms_per_scan(tables[one], EXPECTED, maps[other])
         name = f"findings per healthy {other} scan at 0.3, 1, 3 expected from {one} alone"
         figures[name] = ", ".join(f"{count:.2f}" for count in found)
     write_card(replace(card, figures=card.figures | figures))
