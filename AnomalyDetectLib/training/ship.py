@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
 from AnomalyDetectLib.models import zoo
-from AnomalyDetectLib.models.card import read_card, write_card
-from AnomalyDetectLib.pipeline import FALSE_ALARMS, load_head_network
+from AnomalyDetectLib.models.card import FALSE_ALARMS, read_card, write_card
+from AnomalyDetectLib.pipeline import load_head_network
 from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
