@@ -8,7 +8,7 @@ from typing import Protocol
 
 from AnomalyDetectLib.checksums import CARD
 from AnomalyDetectLib.errors import ModelError
-from AnomalyDetectLib.models import anatomy, atlas_z, choice, intensity, restoration, slices
+from AnomalyDetectLib.models import anatomy, atlas_z, choice, ensemble, intensity, restoration, slices
 from AnomalyDetectLib.models.card import ModelCard, read_card
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
@@ -77,10 +77,12 @@ def automatic(modality: str) -> choice.Choice:
 
 def load(card: ModelCard) -> NormativeModel:
     """The model of a card, its weights verified. Raises `ModelError` for a family that this version doesn't
-    know.
+    know, and for an ensemble whose members aren't there.
     """
     if card.family in slices.FAMILIES:
         return slices.SliceModel(card)
+    if card.family == ensemble.FAMILY:
+        return ensemble.Ensemble(card, [load(member) for member in ensemble.members_of(card, cards())])
     if card.family not in _FAMILIES:
         raise ModelError(
             f"{card.name}: family {card.family!r} is unknown to this version; update anomalydetect"
