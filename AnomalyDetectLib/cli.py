@@ -341,11 +341,15 @@ def train(
 
 @app.command()
 def ship(
-    config: Annotated[Path, typer.Argument(help="The TOML file that the model was trained with.")],
+    config: Annotated[
+        Path, typer.Argument(help="The TOML file that the model was trained with, or an ensemble's.")
+    ],
     data: Annotated[Path, typer.Option(help="Folder of the training data.")],
     runs: Annotated[Path, typer.Option(help="Folder of the trained weights.")] = Path("runs"),
 ) -> None:
-    """Calibrate a trained model on healthy scans and write its folder in Resources/Models."""
+    """Calibrate a trained model, or an ensemble of shipped ones, on healthy scans and write its folder in
+    Resources/Models.
+    """
     from AnomalyDetectLib.training.ship import ship_from
 
     _guard(lambda: ship_from(config, data, runs, out))

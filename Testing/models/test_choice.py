@@ -110,6 +110,15 @@ def test_the_panel_tells_for_each_contrast_what_auto_takes(two_models: Path) -> 
     assert "restore-any: T1, T2" in lines
 
 
+def test_a_run_says_why_auto_took_the_model_of_each_sequence(
+    two_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli._print_choice({"modality": "T1", "also": {"modality": "T2"}})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "auto, T1: ae-u: voxel AP 0.40 on T1, best of 2 measured; next restore-any 0.20" in said
+    assert said.endswith("auto, T2: restore-any: the preferred model for T2; none was measured on it")
+
+
 def test_auto_takes_the_measured_model_and_names_what_there_is_for_other_scans(two_models: Path) -> None:
     assert zoo.choose("auto", "T1").name == "ae-u"
     assert zoo.choose("auto", "T2").name == zoo.choose("auto", None).name == "restore-any"
