@@ -153,6 +153,8 @@ def run(
     else:
         for report_fields in reports:
             _print_report(report_fields, to)
+            if model == "auto":
+                _print_choice(report_fields)
         out.print(NOTICE, style="dim")
     if failed:
         raise typer.Exit(FAILED)
@@ -246,13 +248,17 @@ def explain(
 
 @app.command()
 def models() -> None:
-    """The zoo: name, family, contrasts, measured figures, licence, size."""
+    """The zoo: name, family, contrasts, measured figures, licence, size, and what `auto` takes and why."""
     from AnomalyDetectLib.models import zoo
+    from AnomalyDetectLib.models.choice import choices
 
     table = Table(
-        "name", "family", "contrasts", "figures", "licence of the weights", "MB", title="Normative models"
-    )
-    for card in zoo.cards():
+        "name", "family", "contrasts", "auto for", "figures", "licence of the weights", "MB",
+        title="Normative models",
+    )  # fmt: skip
+    known = zoo.cards()
+    taken = choices(known)
+    for card in known:
         figures = "\n".join(
             f"{name}: {value}" for name, value in card.figures.items() if not isinstance(value, dict)
         )
@@ -260,11 +266,14 @@ def models() -> None:
             f"{card.name} {card.version}",
             card.family,
             ", ".join(card.contrasts),
+            ", ".join(contrast for contrast, choice in taken.items() if choice.card.name == card.name),
             figures,
             card.licence,
             f"{card.megabytes:.1f}",
         )
     out.print(table)
+    for contrast, choice in taken.items():
+        out.print(f"auto, {contrast}: {choice.reason}", highlight=False)
     out.print(NOTICE, style="dim")
 
 
@@ -332,11 +341,15 @@ def train(
 
 @app.command()
 def ship(
-    config: Annotated[Path, typer.Argument(help="The TOML file that the model was trained with.")],
+    config: Annotated[
+        Path, typer.Argument(help="The TOML file that the model was trained with, or an ensemble's.")
+    ],
     data: Annotated[Path, typer.Option(help="Folder of the training data.")],
     runs: Annotated[Path, typer.Option(help="Folder of the trained weights.")] = Path("runs"),
 ) -> None:
-    """Calibrate a trained model on healthy scans and write its folder in Resources/Models."""
+    """Calibrate a trained model, or an ensemble of shipped ones, on healthy scans and write its folder in
+    Resources/Models.
+    """
     from AnomalyDetectLib.training.ship import ship_from
 
     _guard(lambda: ship_from(config, data, runs, out))
@@ -420,6 +433,15 @@ def _print_report(report: dict[str, Any], to: Path) -> None:
     )
     out.print(findings_table(report["findings"], report["threshold"], report["expected_false_alarms"]))
     out.print(f"  {to / report['case']}")
+
+
+def _print_choice(report: dict[str, Any]) -> None:
+    """Why `auto` took the model of each sequence."""
+    from AnomalyDetectLib.models import zoo
+
+    second = report["also"]
+    for modality in dict.fromkeys([report["modality"], *([second["modality"]] if second else [])]):
+        out.print(f"  auto, {modality}: {zoo.automatic(modality).reason}", highlight=False)
 
 
 if __name__ == "__main__":

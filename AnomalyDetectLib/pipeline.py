@@ -15,7 +15,7 @@ from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable, summed
 from AnomalyDetectLib.findings.findings import Findings
 from AnomalyDetectLib.findings.settings import FindingsSettings
 from AnomalyDetectLib.models import zoo
-from AnomalyDetectLib.models.card import ModelCard, read_card
+from AnomalyDetectLib.models.card import FALSE_ALARMS, ModelCard, read_card
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.models.zoo import NormativeModel
 from AnomalyDetectLib.prepare.coregistration import Coregistration, coregister
@@ -30,7 +30,6 @@ from AnomalyDetectLib.scoring.sequences import distinct_names, fused, score_seco
 from AnomalyDetectLib.volume import BoolArray, Volume
 
 STAGES = ("prepare", "rebuild", "score", "find")
-FALSE_ALARMS = "false_alarms.json"
 Progress = Callable[[str, float], None]
 
 

@@ -8,15 +8,16 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from AnomalyDetectLib.checksums import CARD, sha256_of
 from AnomalyDetectLib.errors import ModelError
 
+if TYPE_CHECKING:  # a viewer reads cards without torch
+    from torch import Tensor
+
 README = "README.md"
+FALSE_ALARMS = "false_alarms.json"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class ModelCard:
 
     def tensors(self, file: str = "weights.safetensors") -> dict[str, Tensor]:
         """Verified tensors of a safetensors file as float32."""
+        from safetensors.torch import load_file
+
         return {name: value.float() for name, value in load_file(self.path(file)).items()}
 
     def calibration(self, file: str, contrast: str) -> str:

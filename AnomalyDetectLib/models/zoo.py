@@ -8,16 +8,11 @@ from typing import Protocol
 
 from AnomalyDetectLib.checksums import CARD
 from AnomalyDetectLib.errors import ModelError
-from AnomalyDetectLib.models import anatomy, atlas_z, intensity, restoration, slices
+from AnomalyDetectLib.models import anatomy, atlas_z, choice, ensemble, intensity, restoration, slices
 from AnomalyDetectLib.models.card import ModelCard, read_card
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.resources import resource
-
-# In the order of preference: `auto` takes the first whose contrasts include the scan's.
-PREFERENCE = ("restore-any", "restore-t1", "atlas-z", "intensity")
-# Folders that serve the preparation and rebuild nothing.
-NOT_NORMATIVE = ("brain-extraction",)
 
 
 class NormativeModel(Protocol):
@@ -45,13 +40,12 @@ def models_folder() -> Path:
 def cards() -> list[ModelCard]:
     """The cards of all normative models, the preferred first."""
     found = [read_card(path.parent) for path in sorted(models_folder().glob(f"*/{CARD}"))]
-    rank = {name: place for place, name in enumerate(PREFERENCE)}
-    normative = [card for card in found if card.name not in NOT_NORMATIVE]
-    return sorted(normative, key=lambda card: (rank.get(card.name, len(rank)), card.name))
+    return sorted((card for card in found if card.name not in choice.NOT_NORMATIVE), key=choice.preferred)
 
 
 def choose(name: str, modality: str | None) -> ModelCard:
-    """The card of a model by name; "auto": the preferred one for `modality`.
+    """The card of a model by name; "auto": what `automatic` takes for `modality`, the preferred one where
+    that is None.
 
     Raises `ModelError` naming what there is when nothing fits.
     """
@@ -63,21 +57,32 @@ def choose(name: str, modality: str | None) -> ModelCard:
         raise ModelError(
             f"model {name!r} is unknown; there are: {', '.join(card.name for card in known) or 'none'}"
         )
-    for card in known:
-        if modality is None or modality in card.contrasts:
-            return card
-    contrasts = sorted({contrast for card in known for contrast in card.contrasts})
-    raise ModelError(
-        f"no model for {modality} scans; there are models for {', '.join(contrasts) or 'nothing'}"
-    )
+    if modality is None and known:
+        return known[0]
+    return automatic(modality or "any").card
+
+
+def automatic(modality: str) -> choice.Choice:
+    """The calibrated model with the best measured figure for `modality`, and why (see `choice.best`).
+
+    Raises `ModelError` naming the contrasts that there are models for.
+    """
+    known = cards()
+    found = choice.best(known, modality)
+    if found is None:
+        contrasts = ", ".join(choice.choices(known)) or "nothing"
+        raise ModelError(f"no calibrated model for {modality} scans; there are models for {contrasts}")
+    return found
 
 
 def load(card: ModelCard) -> NormativeModel:
     """The model of a card, its weights verified. Raises `ModelError` for a family that this version doesn't
-    know.
+    know, and for an ensemble whose members aren't there.
     """
     if card.family in slices.FAMILIES:
         return slices.SliceModel(card)
+    if card.family == ensemble.FAMILY:
+        return ensemble.Ensemble(card, [load(member) for member in ensemble.members_of(card, cards())])
     if card.family not in _FAMILIES:
         raise ModelError(
             f"{card.name}: family {card.family!r} is unknown to this version; update anomalydetect"

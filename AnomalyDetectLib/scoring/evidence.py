@@ -10,10 +10,11 @@ from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth
 
-RESIDUAL, ANOMALY = "residual", "anomaly"
+RESIDUAL, ANOMALY, RANKS = "residual", "anomaly", "ranks"
 TISSUE_FINE, TISSUE, TISSUE_WIDE = "tissue-fine", "tissue", "tissue-wide"
-# Smoothing in voxels of 2 mm: lesions are larger than the noise; the network has smoothed its map already.
-SIGMAS = {RESIDUAL: 1.5, ANOMALY: 1.0, TISSUE_FINE: 0.6, TISSUE: 1.0, TISSUE_WIDE: 2.0}
+# Smoothing in voxels of 2 mm: lesions are larger than the noise; the network has smoothed its map already,
+# and what an ensemble ranks was smoothed by its members.
+SIGMAS = {RESIDUAL: 1.5, ANOMALY: 1.0, TISSUE_FINE: 0.6, TISSUE: 1.0, TISSUE_WIDE: 2.0, RANKS: 0.0}
 # Chosen on simulated lesions in training scans, T1 and FLAIR: what the network calls a lesion helps in T1,
 # and costs small lesions in contrasts where it is less sure.
 ANOMALY_WEIGHT, ANOMALY_WEIGHT_WITH_TISSUE = 0.5, 0.4
@@ -38,7 +39,8 @@ def evidence(prepared: Prepared, rebuild: Rebuild) -> dict[str, FloatArray]:
     residual: scan minus healthy version, signed. anomaly: log-odds of the predicted probability, without a
     sign, where the model predicts one. tissue-fine, tissue: scan minus the healthy anatomy in the scan's own
     colours over its SD, signed; the finer one is for small lesions. tissue-wide: the same difference in units
-    of the whole brain's SD, smoothed more, for large ones. All are smoothed inside the brain.
+    of the whole brain's SD, smoothed more, for large ones. ranks: an ensemble's, signed. All but these are
+    smoothed inside the brain.
     """
     maps = {}
     if rebuild.healthy is not None:
@@ -53,19 +55,22 @@ def evidence(prepared: Prepared, rebuild: Rebuild) -> dict[str, FloatArray]:
         maps[TISSUE_FINE] = smooth_inside(z, brain, SIGMAS[TISSUE_FINE])
         maps[TISSUE] = smooth_inside(z, brain, SIGMAS[TISSUE])
         maps[TISSUE_WIDE] = smooth_inside(difference / float(image[brain].std()), brain, SIGMAS[TISSUE_WIDE])
+    if rebuild.ranks is not None:
+        maps[RANKS] = smooth_inside(rebuild.ranks, prepared.brain, SIGMAS[RANKS])
     return maps
 
 
 def fuse(standardised: dict[str, FloatArray]) -> FloatArray:
     """One signed map (X,Y,Z) from standardised evidence.
 
+    An ensemble's ranks alone where there are any: they hold its members' evidence.
     The larger of fine and wide tissue evidence where there is any, else the residual; the wide one leans on
     the residual, too, where that is given. The anomaly's z counts where it is above the healthy mean, and
     adds to it with its sign.
     """
     factors = fusion_factors(standardised)
     parts = [factor * standardised[name] for name, factor in factors.items()]
-    assert parts, "a rebuild has a healthy version, an anomaly map or painted anatomy"
+    assert parts, "a rebuild has a healthy version, an anomaly map, painted anatomy or ranks"
     return np.asarray(sum(parts[1:], start=parts[0]), dtype=np.float32)
 
 
@@ -74,6 +79,8 @@ def fusion_factors(standardised: dict[str, FloatArray]) -> dict[str, FloatArray]
 
     The fused map is the sum of factor times map, so that its parts can be told.
     """
+    if RANKS in standardised:
+        return {RANKS: np.ones_like(standardised[RANKS])}
     factors, signed, weight = {}, standardised.get(RESIDUAL), ANOMALY_WEIGHT
     if TISSUE in standardised:
         fine = standardised[TISSUE_FINE]

@@ -14,7 +14,7 @@ from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.scoring import detail
-from AnomalyDetectLib.scoring.evidence import ANOMALY, RESIDUAL, TISSUE, evidence, fuse, residual
+from AnomalyDetectLib.scoring.evidence import ANOMALY, RANKS, RESIDUAL, TISSUE, evidence, fuse, residual
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.statistics import HealthyStatistics
 from AnomalyDetectLib.volume import FloatArray, Volume, resample_labels
@@ -59,8 +59,11 @@ class Scorer:
         """By how much a scan whose fused z (X,Y,Z) strays more than healthy ones do widens its own scale.
 
         In full it makes up for another scanner, and eats lesions of a scan that is unusual as a whole; with
-        evidence in the scan's own colours it counts by its square root.
+        evidence in the scan's own colours it counts by its square root. An ensemble's members have widened
+        theirs already.
         """
+        if RANKS in self.statistics:
+            return 1.0
         share = WIDENING_IN_OWN_COLOURS if TISSUE in self.statistics else 1.0
         return float(self.fused.widening(z, brain) ** share)
 
@@ -137,10 +140,13 @@ def uncertainty(prepared: Prepared, rebuild: Rebuild, scorer: Scorer) -> FloatAr
     """SD of the rebuild (X,Y,Z) in units of how far healthy voxels stray from painted anatomy, else of the
     healthy residual's SD; 0 where the model gives no variance.
 
-    Of a model without a healthy version it is that of the anomaly's log-odds in units of theirs.
+    Of a model without a healthy version it is that of the anomaly's log-odds, or of the ranks, in units of
+    theirs.
     """
     if rebuild.variance is None:
         return np.zeros(prepared.brain.shape, np.float32)
-    healthy = scorer.statistics[RESIDUAL if RESIDUAL in scorer.statistics else ANOMALY]
+    healthy = next(
+        scorer.statistics[name] for name in (RESIDUAL, ANOMALY, RANKS) if name in scorer.statistics
+    )
     spread = rebuild.expected_sd if rebuild.expected_sd is not None else healthy.sd
     return np.where(prepared.brain, np.sqrt(np.maximum(rebuild.variance, 0)) / spread, 0).astype(np.float32)

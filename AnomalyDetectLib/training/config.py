@@ -33,6 +33,7 @@ _TASKS: dict[str, Callable[..., Any]] = {
     "restoration": RestorationTask,
     "slices": slice_task,
 }
+ENSEMBLE = "ensemble"  # put together from shipped models, not trained
 
 
 FIRST_LEVEL = "stem.1.0.weight"  # of the 3-D networks: its outputs are the channels of the first level
@@ -66,11 +67,11 @@ def read_config(path: Path) -> TrainingConfig:
         raise AnomalyDetectError(
             f"{path}: unknown setting {sorted(unknown)[0]!r} in [loop]; known are {sorted(known)}"
         )
-    if raw.get("task") not in _TASKS:
+    if raw.get("task") not in (*_TASKS, ENSEMBLE):
         raise AnomalyDetectError(
-            f"{path}: task {raw.get('task')!r} is unknown; there are {', '.join(_TASKS)}"
+            f"{path}: task {raw.get('task')!r} is unknown; there are {', '.join((*_TASKS, ENSEMBLE))}"
         )
-    loop = LoopSettings(**raw.get("loop", {}))
+    loop = LoopSettings(**raw.get("loop", {"steps": 0} if raw["task"] == ENSEMBLE else {}))
     own = raw.get("options", {}), raw.get("start"), raw.get("summary", "")
     return TrainingConfig(raw["task"], raw["name"], loop, *own)
 
@@ -89,6 +90,11 @@ def train_from(
     checkpoint.
     """
     config = read_config(path)
+    if config.task == ENSEMBLE:
+        raise AnomalyDetectError(
+            f"{path}: an ensemble is made of shipped models and isn't trained; "
+            f"run `anomalydetect ship {path}`"
+        )
     if not data.is_dir():
         raise AnomalyDetectError(f"{data}: no such folder; give the training data with --data")
     loop = dataclasses.replace(config.loop, device=device)

@@ -13,20 +13,26 @@ from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
 from AnomalyDetectLib.findings.healthy_components import pooled
 from AnomalyDetectLib.models import zoo
-from AnomalyDetectLib.models.card import read_card, write_card
-from AnomalyDetectLib.pipeline import FALSE_ALARMS, load_head_network
+from AnomalyDetectLib.models.card import FALSE_ALARMS, read_card, write_card
+from AnomalyDetectLib.pipeline import load_head_network
 from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
-from AnomalyDetectLib.training.config import read_config
+from AnomalyDetectLib.training.config import ENSEMBLE, read_config
+from AnomalyDetectLib.training.ship_ensemble import ship_ensemble
 from AnomalyDetectLib.training.ship_slices import WEIGHTS, ship_slices, store_weights
 
 EXPECTED = (0.3, 1.0, 3.0)
 
 
 def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> None:
-    """Write the model folder of a trained configuration, and those of the rivals that need no training."""
+    """Write the model folder of a trained configuration, and those of the rivals that need no training; of
+    an ensemble, from models that were shipped and measured before.
+    """
     config = read_config(config_path)
+    if config.task == ENSEMBLE:
+        ship_ensemble(config, data, runs, console, calibrate)
+        return
     trained = runs / config.name / WEIGHTS
     if not trained.is_file():
         raise AnomalyDetectError(

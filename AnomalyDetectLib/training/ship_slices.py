@@ -15,13 +15,15 @@ from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import ModelCard, read_card, write_card
 from AnomalyDetectLib.models.slices import SliceModel
 from AnomalyDetectLib.pipeline import load_head_network
+from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS, Scorer
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
 from AnomalyDetectLib.training.config import TrainingConfig
 from AnomalyDetectLib.training.slice_data import glioma_patients, prepared_flair_case
+from AnomalyDetectLib.volume import BoolArray
 
-Calibrate = Callable[[SliceModel, str, dict[str, list[HealthyCase]], Console], None]
+Calibrate = Callable[[zoo.NormativeModel, str, dict[str, list[HealthyCase]], Console], None]
 
 WEIGHTS, CURVE = "weights.safetensors", "curve.csv"
 # Healthy scans of each set: fewer than the 3-D models take, for there are many families, some of them slow.
@@ -97,26 +99,36 @@ def ship_slices(
     write_card(zoo_card(config, folder, store_weights(trained, folder, console)))
     model = SliceModel(read_card(folder))
     if model.card.contrasts == ("T1",):
-        network, sets = load_head_network(), {}
-        for which, count in SCANS.items():
-            chosen = calibration.evenly(calibration.healthy_scans(data, which), count)
-            sets[which] = list(calibration.prepared_cases(chosen, network, runs))
-        calibrate(model, "T1", sets, console)
+        calibrate(model, "T1", healthy_t1(data, runs), console)
     elif model.card.contrasts == ("FLAIR",):
         flair_scorer(model, data, runs).save(folder / STATISTICS, folder / IMAGE_SCORES)
         write_card(model.card)  # with the checksums of the statistics
 
 
-def flair_scorer(model: SliceModel, data: Path, runs: Path) -> Scorer:
+def flair_scorer(model: zoo.NormativeModel, data: Path, runs: Path) -> Scorer:
     """Statistics of the slices that are away from the lesions of the training patients."""
-    prepared, healthy = [], []
+    prepared, healthy = zip(*lesion_free(data, runs), strict=True)
+    return calibration.scorer_of(list(prepared), [model.rebuild(one) for one in prepared], list(healthy))
+
+
+def healthy_t1(data: Path, runs: Path) -> dict[str, list[HealthyCase]]:
+    """The T1 scans that a 2-D model is calibrated on: so many of each set as `SCANS` says."""
+    network, sets = load_head_network(), {}
+    for which, count in SCANS.items():
+        chosen = calibration.evenly(calibration.healthy_scans(data, which), count)
+        sets[which] = list(calibration.prepared_cases(chosen, network, runs))
+    return sets
+
+
+def lesion_free(data: Path, runs: Path) -> list[tuple[Prepared, BoolArray]]:
+    """FLAIR of the training patients, and where (X,Y,Z) they are healthy: the slices away from the lesion."""
+    found = []
     for folder in glioma_patients(data, "train")[: SCANS["train"]]:
         one, scan = prepared_flair_case(folder, runs)
         inside = np.zeros_like(one.brain)
         inside[:, :, list(scan.usable)] = one.brain[:, :, list(scan.usable)]
-        prepared.append(one)
-        healthy.append(inside)
-    return calibration.scorer_of(prepared, [model.rebuild(one) for one in prepared], healthy)
+        found.append((one, inside))
+    return found
 
 
 def store_weights(trained: Path, folder: Path, console: Console) -> dict[str, object]:

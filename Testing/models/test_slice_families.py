@@ -34,7 +34,8 @@ from AnomalyDetectLib.training.slice_data import SliceScan
 from AnomalyDetectLib.training.slices import SliceTask
 from AnomalyDetectLib.volume import Grid
 
-CONFIGS = {path.stem: path for path in sorted((Path(__file__).parents[2] / "configs" / "zoo").glob("*.toml"))}
+ZOO = sorted((Path(__file__).parents[2] / "configs" / "zoo").glob("*.toml"))
+CONFIGS = {path.stem: path for path in ZOO if read_config(path).task == "slices"}
 SEGMENTERS = [n for n, p in CONFIGS.items() if read_config(p).options["family"] == "anomaly-segmenter"]
 SIZE, SHAPE = 32, (24, 28, 4)
 SMALL = {"size": SIZE, "features": (8, 16), "latent": 16, "widest": 16}
