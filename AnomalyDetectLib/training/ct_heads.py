@@ -1,7 +1,7 @@
 """CT of the head from 8-bit brain-window slices: brain mask from the skull, scale from the brain's median.
 
-The grey values are no Hounsfield units and bone is saturated, so the three windows of the CT literature can't
-be had from them; the families see the one window there is.
+The grey values are no Hounsfield units and bone is saturated. The three windows of the CT literature are
+emulated from the one 8-bit brain window there is (see `models.windows`): nothing outside of it can be shown.
 """
 
 from __future__ import annotations
