@@ -48,8 +48,8 @@ SOURCES = {
         "Research and non-commercial use (CT-ICH: terms not stated in the source)",
         CT_CREDIT,
         "19 patients without haemorrhage and fracture. The three-window input of the CT literature is "
-        "emulated from an 8-bit brain window: the window itself, healthy brain's range stretched, and what lies "
-        "above it; bone is saturated. Further patients are held out; split by patient.",
+        "emulated from an 8-bit brain window: the window itself, healthy brain's range stretched, and what "
+        "lies above it; bone is saturated. Further patients are held out; split by patient.",
     ),
 }
 
