@@ -186,7 +186,7 @@ def case_score(one: Contestant, which: ZooSet, case: ZooCase, thresholds: Iterab
     score = oriented(one.score(case.prepared, one.model.rebuild(case.prepared)), which)
     seconds = time.perf_counter() - began
     brain = case.prepared.brain
-    slices = [image_score(np.maximum(score[:, :, k], 0), brain[:, :, k]) for k in case.slices]
+    slices = [image_score(np.maximum(one, 0), inside) for one, inside in case.pictures(score)]
     ranked = Ranked(np.array(slices), case.ill)
     low, high = thresholds
     if case.lesion is None:

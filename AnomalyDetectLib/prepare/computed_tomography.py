@@ -68,12 +68,18 @@ def without_skull(reading: HeadReading, window: BrainWindow) -> tuple[HeadReadin
     """The reading with the skull cut out of its mask, and the brain on the scan's own grid (i,j,k).
 
     The skull is the largest piece of saturated voxels, wider by `RIM_MM`; calcifications are pieces of their
-    own and stay. A scan without a skull keeps its mask.
+    own and stay. A scan that was stripped keeps its mask. Raises `PreparationError` for a whole head without
+    a skull.
     """
     grid = window.volume.grid
     spilled = resample_mask(reading.brain, reading.grid, grid)
     skull = _skull(window.volume)
     if skull is None:
+        if not reading.stripped:
+            raise PreparationError(
+                f"{window.volume.name}: nothing in it is as bright and large as a skull; it was given as CT: "
+                "check that, or give another modality"
+            )
         return reading, spilled
     inner = spilled & ~skull
     brain = one_piece(resample_mask(inner, grid, reading.grid))
