@@ -17,6 +17,7 @@ from AnomalyDetectLib.models.card import read_card, write_card
 from AnomalyDetectLib.models.slices import SliceModel, make_family
 from AnomalyDetectLib.pipeline import Detector, detect, load_detector
 from AnomalyDetectLib.prepare import computed_tomography
+from AnomalyDetectLib.prepare.brain_extraction import HeadReading
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Prepared
@@ -60,8 +61,9 @@ def test_hounsfield_units_and_a_picture_of_8_bits_give_the_same_working_image(
     picture = prepare(of_8_bits(ct_head), head_network)
     both = picture.brain & prepared_ct.brain
     assert dice(picture.brain, prepared_ct.brain) > 0.999
-    difference = (picture.tensor - prepared_ct.tensor)[0, 0].numpy()[both]
-    assert np.abs(difference).max() < 0.02
+    difference = (picture.tensor - prepared_ct.tensor)[0, 0].abs().numpy()[both]
+    assert np.quantile(difference, 0.999) < 0.01  # half a grey is 0.004
+    assert difference.max() < 0.06  # at an edge, where the alignments differ by a hair
     assert picture.scale == pytest.approx(prepared_ct.scale * 255 / 80, rel=0.01)
 
 
@@ -71,19 +73,24 @@ def test_what_a_ct_shows_goes_back_to_hounsfield_units(prepared_ct: Prepared) ->
     assert 28 < np.median(units) < 38
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda array: array + 1024, "neither Hounsfield units"),
-        (lambda array: np.clip(array / 80, 0, 1) * 60, "as bright and large as a skull"),
-    ],
-)
 def test_a_ct_of_other_values_is_refused_with_what_to_export(
-    ct_head: Volume, head_network: HeadNetwork, change: object, said: str
+    ct_head: Volume, head_network: HeadNetwork
 ) -> None:
-    other = replace(ct_head, array=change(ct_head.array), modality="CT")  # type: ignore[operator]
-    with pytest.raises(PreparationError, match=said):
-        prepare(other, head_network)
+    shifted = replace(ct_head, array=ct_head.array + 1024, modality="CT")
+    with pytest.raises(PreparationError, match=r"neither Hounsfield units .* export Hounsfield units"):
+        prepare(shifted, head_network)
+
+
+def test_a_whole_head_without_a_skull_given_as_ct_is_refused(prepared_ct: Prepared) -> None:
+    grid = prepared_ct.to_input.working
+    mr = Volume(np.where(prepared_ct.brain, 120, 40), grid.affine, modality="CT", name="mr.nii.gz")
+    tissue = np.zeros((3, *grid.shape), np.float32)
+    reading = HeadReading(grid, mr.array, prepared_ct.brain, tissue, tissue, stripped=False)
+    with pytest.raises(PreparationError, match=r"mr\.nii\.gz: nothing in it is as bright .* as a skull"):
+        computed_tomography.without_skull(reading, computed_tomography.windowed(mr))
+    stripped = replace(reading, stripped=True)
+    kept, _ = computed_tomography.without_skull(stripped, computed_tomography.windowed(mr))
+    assert (kept.brain == prepared_ct.brain).all()
 
 
 def test_another_window_than_the_brains_is_refused_with_its_median() -> None:
