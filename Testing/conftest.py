@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.models import zoo
@@ -17,6 +18,7 @@ from AnomalyDetectLib.pipeline import Detection, Detector, detect, load_detector
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Prepared
+from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.resources import resource
 from AnomalyDetectLib.volume import Affine, Grid, Volume, resample
 
@@ -55,6 +57,34 @@ def patient_truth() -> np.ndarray:
 def prepared_patient(patient: Volume, head_network: HeadNetwork) -> Prepared:
     """The patient on the working grid."""
     return prepare(patient, head_network)
+
+
+@pytest.fixture(scope="session")
+def ct_head() -> Volume:
+    """A head made of the template in Hounsfield units, air around it, in voxels of 1.5 x 1.5 x 4 mm."""
+    template, margin = load_template(), 12
+    tissue = np.pad(template.tissue, ((0, 0), *[(margin, margin)] * 3))
+    inside = ndimage.binary_fill_holes(tissue.sum(0) > 0.5)
+    units = np.tensordot((6.0, 38.0, 30.0), tissue, 1) / np.maximum(tissue.sum(0), 0.5)
+    away = ndimage.distance_transform_edt(~inside) * 2
+    layers = ((away < 14, 45.0), (away < 9, 900.0), (away < 3, 8.0), (inside, units))
+    head = np.full(inside.shape, -1000.0)
+    for where, value in layers:
+        head = np.where(where, value, head)
+    head += np.random.default_rng(0).normal(0, 2, head.shape)
+    affine = template.grid.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ np.full(3, margin)
+    fine = Grid((head.shape[0], head.shape[1], head.shape[2]), affine)
+    i, j, k = (int(n * 2 / mm) for n, mm in zip(head.shape, (1.5, 1.5, 4.0), strict=True))
+    grid = Grid((i, j, k), affine @ np.diag([0.75, 0.75, 2.0, 1.0]))
+    array = resample(head.astype(np.float32), fine, grid, outside=-1000)
+    return Volume(array, grid.affine, name="head.nii.gz")
+
+
+@pytest.fixture(scope="session")
+def prepared_ct(ct_head: Volume, head_network: HeadNetwork) -> Prepared:
+    """The CT head on the working grid."""
+    return prepare(ct_head, head_network)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ CT.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,14 @@ from AnomalyDetectLib.pipeline import load_head_network
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.training.calibration import healthy_scans, prepared_cases
-from AnomalyDetectLib.training.ct_heads import ct_patients, prepare_ct
+from AnomalyDetectLib.training.ct_heads import ct_patients, healthy_heads, own_slices, prepared_heads
 from AnomalyDetectLib.training.slice_data import (
     LEAST_BRAIN,
     glioma_patients,
     on_working_grid,
     prepared_flair_case,
 )
-from AnomalyDetectLib.volume import BoolArray
+from AnomalyDetectLib.volume import BoolArray, FloatArray
 
 SEED = 4022  # its own: no other benchmark, and no training, sees these lesions
 
@@ -37,7 +38,8 @@ FITTED_EVERY = 3  # of the scans that statistics are made from
 class ZooCase:
     """One patient. lesion: bool (X,Y,Z), None where only slices are labelled. slices: k that are measured.
 
-    ill: whether each of `slices` shows a lesion.
+    ill: whether each of `slices` shows a lesion. own: k of the scan's own grid in whose place `slices` stand,
+    where these are what is labelled.
     """
 
     patient: str
@@ -45,6 +47,17 @@ class ZooCase:
     lesion: BoolArray | None
     slices: tuple[int, ...]
     ill: NDArray[np.bool_]
+    own: tuple[int, ...] | None = None
+
+    def pictures(self, score: FloatArray) -> Iterator[tuple[FloatArray, BoolArray]]:
+        """A map (X,Y,Z) and the brain in each measured slice; on the scan's own grid where it is labelled."""
+        if self.own is None:
+            for k in self.slices:
+                yield score[:, :, k], self.prepared.brain[:, :, k]
+        else:
+            mapped = self.prepared.to_input.to_input(score)
+            for k in self.own:
+                yield mapped[:, :, k], self.prepared.input_brain[:, :, k]
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ SETS = (
 
 def healthy_cases(data: Path, cache: Path, contrast: str, limit: int | None) -> Iterator[ZooCase]:
     """What thresholds come from. T1: the held-out scans as they are. FLAIR: lesion-free slices of the
-    training patients, since there are no healthy scans. CT: none.
+    training patients, since there are no healthy scans. CT: none, since no lesion is drawn.
     """
     if contrast == "T1":
         for case in prepared_cases(healthy_scans(data, "val")[:limit], load_head_network(), cache):
@@ -88,9 +101,8 @@ def training_cases(data: Path, cache: Path, contrast: str, limit: int | None) ->
         for case in prepared_cases(paths, load_head_network(), cache):
             yield _case(case.volume.name, case.prepared, np.zeros_like(case.prepared.brain))
     elif contrast == "CT":
-        for patient in ct_patients(data, "train")[:limit]:
-            prepared = prepare_ct(patient.path)
-            yield _case(patient.name, prepared, np.zeros_like(prepared.brain))
+        for case in itertools.islice(healthy_heads(data, cache, "train"), limit):
+            yield _case(case.volume.name, case.prepared, np.zeros_like(case.prepared.brain))
     else:
         yield from healthy_cases(data, cache, contrast, limit)
 
@@ -98,7 +110,7 @@ def training_cases(data: Path, cache: Path, contrast: str, limit: int | None) ->
 def lesion_cases(data: Path, cache: Path, which: ZooSet, limit: int | None) -> Iterator[ZooCase]:
     """The patients of one set; of the gliomas those that no model was trained on."""
     if which.contrast == "CT":
-        yield from _ct_cases(data, limit)
+        yield from _ct_cases(data, cache, limit)
     elif which.contrast == "T1":
         yield from _simulated(data, limit)
     elif "glioma" in which.name:
@@ -128,9 +140,9 @@ def _simulated(data: Path, limit: int | None) -> Iterator[ZooCase]:
         yield _case(case.scan.name, ill, on_working_grid((case.truth > 0).astype(np.float32), ill))
 
 
-def _ct_cases(data: Path, limit: int | None) -> Iterator[ZooCase]:
-    for patient in ct_patients(data, "val")[:limit]:
-        prepared = prepare_ct(patient.path)
-        slices = tuple(brain_slices(prepared.brain, LEAST_BRAIN))
-        bleeding = np.array([patient.bleeding[k] for k in slices], dtype=bool)
-        yield ZooCase(patient.name, prepared, None, slices, bleeding)
+def _ct_cases(data: Path, cache: Path, limit: int | None) -> Iterator[ZooCase]:
+    chosen = ct_patients(data, "val")[:limit]
+    for patient, case in zip(chosen, prepared_heads(chosen, cache), strict=True):
+        own, nearest = own_slices(case.prepared)
+        bleeding = np.array([patient.bleeding[k] for k in own], dtype=bool)
+        yield ZooCase(patient.name, case.prepared, None, nearest, bleeding, own)

@@ -18,12 +18,15 @@ from AnomalyDetectLib.models.slices import SIZE, Batch, SliceFamily, SliceMaps, 
 
 
 class AnomalySegmenter(SliceFamily):
-    """Predicts the anomaly map itself; there is no healthy version."""
+    """Predicts the anomaly map itself; there is no healthy version.
 
-    def __init__(self, size: int = SIZE, features: Sequence[int] = FEATURES) -> None:
+    windowed: the network sees three windows of the slice, for CT.
+    """
+
+    def __init__(self, size: int = SIZE, features: Sequence[int] = FEATURES, windowed: bool = False) -> None:
         super().__init__()
         self.size = size
-        self.network = UNet2d(features=features)
+        self.network = UNet2d(features=features, windowed=windowed)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Binary cross-entropy per pixel of the brain; labels may be shares."""

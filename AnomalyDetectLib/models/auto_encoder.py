@@ -24,7 +24,10 @@ SIGNED = ("l2", "l1")  # the road's residual, smoothed and standardised, is thei
 
 
 class AutoEncoder(SliceFamily):
-    """Options: see the module. hold_down_weight: of the code's penalty. skips: a U-Net without a code."""
+    """Options: see the module. hold_down_weight: of the code's penalty. skips: a U-Net without a code.
+
+    windowed: the network sees three windows of the slice, for CT; what it rebuilds is the slice itself.
+    """
 
     def __init__(
         self,
@@ -35,13 +38,18 @@ class AutoEncoder(SliceFamily):
         hold_down: HoldDown = "nothing",
         hold_down_weight: float = 0.0,
         skips: bool = False,
+        windowed: bool = False,
     ) -> None:
         super().__init__()
         self.size = size
         self.difference_name, self.hold_down, self.weight = difference, hold_down, hold_down_weight
-        self.network = UNet2d(features=features) if skips else DenseAutoEncoder(size, features, latent)
+        self.network: UNet2d | DenseAutoEncoder
+        if skips:
+            self.network = UNet2d(features=features, windowed=windowed)
+        else:
+            self.network = DenseAutoEncoder(size, features, latent, windowed=windowed)
         if difference == "perceptual":
-            self.encoder = Encoder().requires_grad_(False)
+            self.encoder = Encoder(windowed=windowed).requires_grad_(False)
 
     def difference(self, image: Tensor, healthy: Tensor) -> Tensor:
         """The map (B,1,H,W) that is minimised, and the score."""

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from AnomalyDetectLib.models.windows import WINDOWS, windows
+
 FEATURES = (16, 32, 64, 128)
 THIN = 8  # channels before the code: the dense layers would be nine tenths of all weights otherwise
 
@@ -26,10 +28,15 @@ class ConvBlock2d(nn.Sequential):
 
 
 class Encoder(nn.Module):
-    """(B,inputs,H,W) to features at a half, a quarter … of the size, the coarsest last."""
+    """(B,inputs,H,W) to features at a half, a quarter … of the size, the coarsest last.
 
-    def __init__(self, inputs: int = 1, features: Sequence[int] = FEATURES) -> None:
+    windowed: it sees one image in three windows, as CT is looked at; see `windows`.
+    """
+
+    def __init__(self, inputs: int = 1, features: Sequence[int] = FEATURES, windowed: bool = False) -> None:
         super().__init__()
+        self.windowed = windowed
+        inputs = WINDOWS if windowed else inputs
         self.levels = nn.ModuleList(
             nn.Sequential(ConvBlock2d(a, b, 2), ConvBlock2d(b, b))
             for a, b in itertools.pairwise((inputs, *features))
@@ -37,7 +44,7 @@ class Encoder(nn.Module):
 
     def pyramid(self, image: Tensor) -> list[Tensor]:
         """The features of every level, fine to coarse."""
-        found = [image]
+        found = [windows(image) if self.windowed else image]
         for level in self.levels:
             found.append(level(found[-1]))
         return found[1:]
@@ -82,13 +89,18 @@ def growing(size: int, features: Sequence[int], codes: int) -> nn.Module:
 
 
 class DenseAutoEncoder(nn.Module):
-    """Convolutional auto-encoder with a vector between encoder and decoder."""
+    """Convolutional auto-encoder with a vector between encoder and decoder. windowed: see `Encoder`."""
 
     def __init__(
-        self, size: int, features: Sequence[int] = FEATURES, latent: int = 128, outputs: int = 1
+        self,
+        size: int,
+        features: Sequence[int] = FEATURES,
+        latent: int = 128,
+        outputs: int = 1,
+        windowed: bool = False,
     ) -> None:
         super().__init__()
-        self.down, self.shrink = Encoder(1, features), shrinking(size, features, latent)
+        self.down, self.shrink = Encoder(1, features, windowed), shrinking(size, features, latent)
         self.grow, self.up = growing(size, features, latent), Decoder(outputs, features)
 
     def encode(self, image: Tensor) -> Tensor:
@@ -103,11 +115,21 @@ class DenseAutoEncoder(nn.Module):
 
 
 class UNet2d(nn.Module):
-    """U-Net with skip connections; (B,inputs,H,W) to (B,outputs,H,W), sides multiples of 2^levels."""
+    """U-Net with skip connections; (B,inputs,H,W) to (B,outputs,H,W), sides multiples of 2^levels.
 
-    def __init__(self, inputs: int = 1, outputs: int = 1, features: Sequence[int] = FEATURES) -> None:
+    windowed: see `Encoder`.
+    """
+
+    def __init__(
+        self,
+        inputs: int = 1,
+        outputs: int = 1,
+        features: Sequence[int] = FEATURES,
+        windowed: bool = False,
+    ) -> None:
         super().__init__()
-        self.stem = ConvBlock2d(inputs, features[0])
+        self.windowed = windowed
+        self.stem = ConvBlock2d(WINDOWS if windowed else inputs, features[0])
         self.encoder = Encoder(features[0], features)
         pairs = list(zip(reversed(features), (*reversed(features[:-1]), features[0]), strict=True))
         self.ups = nn.ModuleList(
@@ -117,7 +139,7 @@ class UNet2d(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """The prediction at the image's size."""
-        start = self.stem(image)
+        start = self.stem(windows(image) if self.windowed else image)
         levels = [start, *self.encoder.pyramid(start)]
         out = levels.pop()
         for up in self.ups:

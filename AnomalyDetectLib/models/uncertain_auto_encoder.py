@@ -19,12 +19,18 @@ LOG_VARIANCE = (-8.0, 3.0)
 
 
 class UncertainAutoEncoder(SliceFamily):
-    """Emits the healthy slice and log σ² of each pixel."""
+    """Emits the healthy slice and log σ² of each pixel. windowed: see `AutoEncoder`."""
 
-    def __init__(self, size: int = SIZE, features: Sequence[int] = FEATURES, latent: int = 128) -> None:
+    def __init__(
+        self,
+        size: int = SIZE,
+        features: Sequence[int] = FEATURES,
+        latent: int = 128,
+        windowed: bool = False,
+    ) -> None:
         super().__init__()
         self.size = size
-        self.network = DenseAutoEncoder(size, features, latent, outputs=2)
+        self.network = DenseAutoEncoder(size, features, latent, outputs=2, windowed=windowed)
 
     def _healthy(self, batch: Batch) -> tuple[Tensor, Tensor]:
         healthy, log_variance = self.network.decode(self.network.encode(batch["image"])).chunk(2, 1)

@@ -89,7 +89,7 @@ def read_head(volume: Volume, network: HeadNetwork) -> HeadReading:
         tissue = torch.softmax(out.tissue[0], 0).numpy()
         coordinates = (enlarge(out.coordinates, grid.shape)[0] * COORDINATE_SCALE_MM).numpy()
         found = (out.mask[0, 0] > 0).numpy()
-    brain = _one_piece(found)
+    brain = one_piece(found)
     outline = stripped_outline(image)
     stripped = outline is not None and dice(brain, outline) >= STRIPPED_AGREEMENT and brain.sum() > 0
     if stripped and outline is not None:
@@ -113,10 +113,10 @@ def stripped_outline(image: FloatArray) -> BoolArray | None:
     if counts.max() < STRIPPED_BACKGROUND * image.size:
         return None
     background = float(levels[int(np.argmax(counts))]) * step
-    return _one_piece(np.abs(image - background) > STRIPPED_CONTRAST * float(np.ptp(image)))
+    return one_piece(np.abs(image - background) > STRIPPED_CONTRAST * float(np.ptp(image)))
 
 
-def _one_piece(mask: NDArray[np.bool_]) -> BoolArray:
+def one_piece(mask: NDArray[np.bool_]) -> BoolArray:
     """The largest component after cutting thin bridges, holes filled."""
     core = ndimage.binary_erosion(mask, iterations=2)
     labels, count = ndimage.label(core)

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from AnomalyDetectLib.errors import PreparationError
-from AnomalyDetectLib.prepare import alignment, brain_extraction, intensity, scan_fit
+from AnomalyDetectLib.prepare import alignment, brain_extraction, computed_tomography, intensity, scan_fit
+from AnomalyDetectLib.prepare.brain_extraction import HeadReading
+from AnomalyDetectLib.prepare.computed_tomography import BrainWindow
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepared import Observations, Prepared, ScanFit, WayBack
 from AnomalyDetectLib.prepare.template import Template, load_template
@@ -39,7 +41,8 @@ def prepare(
     """Find the brain, align it, scale it and observe what the scan-fit gate wants to know.
 
     network: the head network. brain_mask: bool (i,j,k) to use instead of the found one. age: years, if known.
-    Raises `PreparationError` when there is no brain or when it can't be aligned.
+    CT is looked at in a brain window; all else is the same road. Raises `PreparationError` when there is no
+    brain, when it can't be aligned, or for CT that is neither in Hounsfield units nor a brain window.
     """
     template = load_template()
     seconds: dict[str, float] = {}
@@ -50,9 +53,8 @@ def prepare(
         seconds[stage] = time.perf_counter() - clock
         clock = time.perf_counter()
 
-    reading = brain_extraction.read_head(volume, network)
-    if brain_mask is not None:
-        reading = replace(reading, brain=resample_mask(brain_mask, volume.grid, reading.grid))
+    window = computed_tomography.windowed(volume) if computed_tomography.is_ct(volume) else None
+    reading, own_brain = _found(volume, network, window, brain_mask)
     done("brain_extraction")
     fitted = alignment.align(reading, template)
     if not fitted.trusted:
@@ -62,12 +64,22 @@ def prepare(
     way = WayBack(volume.grid, template.grid, fitted.template_from_input)
     working = _to_working(volume, reading, way)
     done("alignment")
-    white, grey = working.likely(2), working.likely(1)
-    image, scale, bias = intensity.normalise(working.image, working.brain, white, grey, template.deep_white)
+    exponent, bias = 1.0, np.ones_like(working.image)
+    if window is not None:
+        back = np.linalg.inv(way.working_from_input)
+        greys, inside = computed_tomography.carried(window, own_brain, way.working, back)
+        working = replace(working, brain=inside)
+        image, scale = computed_tomography.scaled(greys, working.brain, volume.name)
+        scale *= window.unit
+        guessed, white = computed_tomography.CT, template.deep_white & working.brain
+    else:
+        white, grey = working.likely(2), working.likely(1)
+        image, scale, bias = intensity.normalise(
+            working.image, working.brain, white, grey, template.deep_white
+        )
+        guessed = _guessed(volume, image, working.brain, template)
+        exponent = intensity.contrast_exponent(image, grey, volume.modality or guessed)
     done("intensity")
-    ratios = scan_fit.tissue_ratios(image, working.brain, template)
-    guessed = scan_fit.guess_modality(*ratios)
-    exponent = intensity.contrast_exponent(image, grey, volume.modality or guessed)
     seen = Observations(
         brain_ml=reading.brain_ml,
         spacing_mm=max(volume.grid.spacing),
@@ -77,13 +89,11 @@ def prepare(
         asked=volume.modality,
         age=age,
     )
-    if brain_mask is None:
-        brain_mask = resample_mask(reading.brain, reading.grid, volume.grid)
     done("scan_fit")
     return Prepared(
         tensor=torch.from_numpy(np.maximum(image, 0) ** np.float32(exponent))[None, None],
         brain=working.brain,
-        input_brain=brain_mask,
+        input_brain=own_brain,
         to_input=way,
         modality=volume.modality or guessed,
         fit=ScanFit(),
@@ -97,7 +107,25 @@ def prepare(
     )
 
 
-def _to_working(volume: Volume, reading: brain_extraction.HeadReading, way: WayBack) -> Working:
+def _found(
+    volume: Volume, network: HeadNetwork, window: BrainWindow | None, brain_mask: BoolArray | None
+) -> tuple[HeadReading, BoolArray]:
+    """The head as it is read, and the brain on the scan's grid (i,j,k)."""
+    reading = brain_extraction.read_head(volume if window is None else window.volume, network)
+    if brain_mask is not None:
+        return replace(reading, brain=resample_mask(brain_mask, volume.grid, reading.grid)), brain_mask
+    if window is not None:
+        return computed_tomography.without_skull(reading, window)
+    return reading, resample_mask(reading.brain, reading.grid, volume.grid)
+
+
+def _guessed(volume: Volume, image: FloatArray, brain: BoolArray, template: Template) -> str:
+    if computed_tomography.is_hounsfield(volume.array):
+        return computed_tomography.CT
+    return scan_fit.guess_modality(*scan_fit.tissue_ratios(image, brain, template))
+
+
+def _to_working(volume: Volume, reading: HeadReading, way: WayBack) -> Working:
     back = np.linalg.inv(way.working_from_input)
 
     def carry(array: FloatArray, grid: Grid) -> FloatArray:

@@ -72,9 +72,10 @@ class WayBack:
 class Prepared:
     """A scan ready for a model.
 
-    tensor: float32 (1,1,X,Y,Z) on the working grid, white matter near 1, 0 outside the brain.
+    tensor: float32 (1,1,X,Y,Z) on the working grid, white matter near 1, 0 outside the brain; of CT the
+    brain's median is 0.9, and one unit about 40 HU.
     brain: bool (X,Y,Z). input_brain: bool (i,j,k), the brain on the scan's grid.
-    to_input: the way back. modality: T1, T2, FLAIR or PD, as given or guessed. fit: the gate's verdict.
+    to_input: the way back. modality: T1, T2, FLAIR, PD or CT, as given or guessed. fit: the gate's verdict.
     scale: scanner units of one working unit. bias: float32 (X,Y,Z), multiplicative field divided out.
     exponent: power that was taken after that, so that T1 contrast is alike on all scanners.
     observations: what the gate looked at. alignment_overlap: Dice of the aligned brain with the template's.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from AnomalyDetectLib.prepare.computed_tomography import CT
 from AnomalyDetectLib.prepare.intensity import mode
 from AnomalyDetectLib.prepare.prepared import Observations, ScanFit, Verdict
 from AnomalyDetectLib.prepare.template import Template
@@ -77,7 +78,10 @@ def judge(seen: Observations, contrasts: tuple[str, ...], ages: tuple[float, flo
         )
     modality = seen.asked or seen.guessed
     if modality not in contrasts:
-        reasons.append(("refuse", f"the scan is {modality}; the model knows {', '.join(contrasts)}"))
+        hint = ""
+        if seen.asked is None and CT in contrasts:  # pictures of 8 bits look like this contrast or that
+            hint = "; a CT that isn't in Hounsfield units has to be given as CT"
+        reasons.append(("refuse", f"the scan is {modality}; the model knows {', '.join(contrasts)}{hint}"))
     elif seen.asked is not None and seen.asked != seen.guessed:
         reasons.append(("warn", f"given as {seen.asked}, but it looks like {seen.guessed}"))
     grade(

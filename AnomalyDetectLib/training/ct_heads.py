@@ -1,28 +1,25 @@
-"""CT of the head from 8-bit brain-window slices: brain mask from the skull, scale from the brain's median.
+"""CT of the head: the patients of the CT set and their slice labels, and how the product prepares them.
 
-The grey values are no Hounsfield units and bone is saturated, so the three windows of the CT literature can't
-be had from them; the families see the one window there is.
+The grey values are no Hounsfield units and bone is saturated. The three windows of the CT literature are
+emulated from the one 8-bit brain window there is (see `models.windows`): nothing outside of it can be shown.
+The spacing of the set is an assumption; the alignment to the template makes up for a wrong one.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-import torch
-from scipy import ndimage
 
-from AnomalyDetectLib.io.read import read_volume
-from AnomalyDetectLib.models.slices import SIZE
-from AnomalyDetectLib.prepare.prepared import Observations, Prepared, ScanFit, WayBack
-from AnomalyDetectLib.volume import BoolArray, FloatArray, Grid
+from AnomalyDetectLib.pipeline import load_head_network
+from AnomalyDetectLib.prepare.computed_tomography import CT
+from AnomalyDetectLib.prepare.prepared import Prepared
+from AnomalyDetectLib.training.calibration import HealthyCase, prepared_cases
 
-BONE = 245  # grey value: the window saturates at 255
-SOFT = 40  # grey value: below is air
-MEDIAN = 0.9  # working units of the median of the brain, as in T1
+LEAST_OWN_BRAIN = 1280  # voxels of 1.25 mm in a slice of the set: 20 cm²
 
 
 @dataclass(frozen=True)
@@ -54,45 +51,27 @@ def ct_patients(data: Path, split: str) -> list[CtPatient]:
     return patients
 
 
-def inside_skull(image: FloatArray) -> BoolArray:
-    """What the skull encloses (i,j,k), slice by slice, without the bone."""
-    brain = np.zeros(image.shape, bool)
-    for k in range(image.shape[2]):
-        bone = ndimage.binary_closing(image[:, :, k] >= BONE, iterations=3)
-        inside = ndimage.binary_fill_holes(bone) & ~ndimage.binary_dilation(bone) & (image[:, :, k] > SOFT)
-        labels, count = ndimage.label(ndimage.binary_opening(inside, iterations=2))
-        if count:
-            largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-            brain[:, :, k] = ndimage.binary_fill_holes(labels == largest)
-    return brain
+def prepared_heads(patients: list[CtPatient], cache: Path) -> Iterator[HealthyCase]:
+    """The patients' scans, prepared as the product does; kept in `cache`."""
+    yield from prepared_cases([one.path for one in patients], load_head_network(), cache / "ct", CT)
 
 
-def prepare_ct(path: Path, size: int = SIZE) -> Prepared:
-    """A CT stack as a model takes it, slices resampled to `size`² pixels; its own slices are kept.
+def healthy_heads(data: Path, cache: Path, split: str) -> Iterator[HealthyCase]:
+    """The patients of one split without haemorrhage and fracture."""
+    yield from prepared_heads([one for one in ct_patients(data, split) if not one.ill], cache)
 
-    It isn't aligned to the template: the spacing of the set is an assumption.
+
+def own_slices(prepared: Prepared) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The slices of the scan's own grid that show enough brain, and for each the working slice that is
+    nearest to it, at the middle of its brain.
+
+    Labels belong to a scan's own slices; a tilted head's cross many of the working grid.
     """
-    volume = read_volume(path)
-    zoom = size / volume.array.shape[0]
-    brain = ndimage.zoom(inside_skull(volume.array).astype(np.float32), (zoom, zoom, 1), order=1) > 0.5
-    smooth = ndimage.gaussian_filter(volume.array, (0.4 / zoom, 0.4 / zoom, 0))
-    image = ndimage.zoom(smooth, (zoom, zoom, 1), order=1)
-    scale = float(np.median(image[brain])) / MEDIAN if brain.any() else 1.0
-    step = np.diag([1 / zoom, 1 / zoom, 1.0, 1.0])
-    grid = Grid((image.shape[0], image.shape[1], image.shape[2]), nib.load(path).affine @ step)
-    working = np.where(brain, image / scale, 0).astype(np.float32)
-    return Prepared(
-        tensor=torch.from_numpy(working)[None, None],
-        brain=brain,
-        input_brain=brain,
-        to_input=WayBack(grid, grid, np.eye(4)),
-        modality="CT",
-        fit=ScanFit(),
-        scale=scale,
-        bias=np.ones_like(working),
-        observations=Observations(
-            float(brain.sum()) * grid.voxel_mm3 / 1000, max(grid.spacing), 0.0, 0.0, "CT"
-        ),
-        alignment_overlap=0.0,
-        stripped=False,
-    )
+    brain, way = prepared.input_brain, prepared.to_input
+    own = [int(k) for k in np.flatnonzero(brain.sum((0, 1)) >= LEAST_OWN_BRAIN)]
+    to_working = np.linalg.inv(way.working.affine) @ way.working_from_input @ way.input.affine
+    nearest = []
+    for k in own:
+        middle = (*np.argwhere(brain[:, :, k]).mean(0), k, 1)
+        nearest.append(int(np.clip(np.rint((to_working @ middle)[2]), 0, way.working.shape[2] - 1)))
+    return tuple(own), tuple(nearest)

@@ -23,6 +23,7 @@ from AnomalyDetectLib.training.ship_ensemble import ship_ensemble
 from AnomalyDetectLib.training.ship_slices import WEIGHTS, ship_slices, store_weights
 
 EXPECTED = (0.3, 1.0, 3.0)
+REAL = ("T1", "CT")  # contrasts whose healthy scans came from a scanner; others are repainted
 
 
 def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> None:
@@ -75,7 +76,7 @@ def calibrate(
     one set alone, on the other set, and put onto the card.
     """
     card = model.card
-    scorer = calibration.fit_scorer(sets["train"], model.rebuild, real=contrast == "T1")
+    scorer = calibration.fit_scorer(sets["train"], model.rebuild, real=contrast in REAL)
     maps = {which: calibration.healthy_maps(model, scorer, sets[which]) for which in ("val", "external")}
     every = [one for some in maps.values() for one in some]
     calibration.with_image_scores(scorer, every).save(

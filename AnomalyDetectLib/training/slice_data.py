@@ -20,7 +20,7 @@ from AnomalyDetectLib.models.slices import BRIGHTEST, Batch, age_code, brain_sli
 from AnomalyDetectLib.pipeline import load_head_network
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.training.calibration import prepared_cases
-from AnomalyDetectLib.training.ct_heads import ct_patients, prepare_ct
+from AnomalyDetectLib.training.ct_heads import healthy_heads
 from AnomalyDetectLib.training.restoration import load_healthy_scans
 from AnomalyDetectLib.volume import BoolArray, FloatArray
 
@@ -117,12 +117,8 @@ def on_working_grid(mask: FloatArray, prepared: Prepared, share: float = 0.5) ->
 
 
 def ct_scans(data: Path, cache: Path, split: str) -> Iterator[SliceScan]:
-    """CT of patients without haemorrhage and fracture; nothing is cached, since they are quickly read."""
-    del cache
-    for patient in ct_patients(data, split):
-        if not patient.ill:
-            prepared = prepare_ct(patient.path)
-            brain: BoolArray = prepared.brain
-            image = prepared.tensor[0, 0].half()
-            usable = tuple(brain_slices(brain, LEAST_BRAIN))
-            yield SliceScan(patient.name, image, torch.from_numpy(brain), usable)
+    """CT of patients without haemorrhage and fracture, prepared as the product does."""
+    for case in healthy_heads(data, cache, split):
+        prepared = case.prepared
+        image, usable = prepared.tensor[0, 0].half(), brain_slices(prepared.brain, LEAST_BRAIN)
+        yield SliceScan(case.volume.name, image, torch.from_numpy(prepared.brain), tuple(usable))

@@ -26,6 +26,7 @@ from AnomalyDetectLib.models.slices import (
     to_slices,
     to_volume,
 )
+from AnomalyDetectLib.models.windows import windows
 from AnomalyDetectLib.prepare.prepared import Observations, Prepared, ScanFit, WayBack
 from AnomalyDetectLib.training.config import TrainingConfig, read_config
 from AnomalyDetectLib.training.ship_slices import zoo_card
@@ -34,8 +35,10 @@ from AnomalyDetectLib.training.slice_data import SliceScan
 from AnomalyDetectLib.training.slices import SliceTask
 from AnomalyDetectLib.volume import Grid
 
-ZOO = sorted((Path(__file__).parents[2] / "configs" / "zoo").glob("*.toml"))
+FOLDER = Path(__file__).parents[2] / "configs"
+ZOO = sorted((FOLDER / "zoo").glob("*.toml"))
 CONFIGS = {path.stem: path for path in ZOO if read_config(path).task == "slices"}
+CT_CONFIGS = sorted((FOLDER / "zoo_ct").glob("*.toml"))
 SEGMENTERS = [n for n, p in CONFIGS.items() if read_config(p).options["family"] == "anomaly-segmenter"]
 SIZE, SHAPE = 32, (24, 28, 4)
 SMALL = {"size": SIZE, "features": (8, 16), "latent": 16, "widest": 16}
@@ -245,3 +248,22 @@ def test_a_family_comes_out_of_its_model_folder_as_it_went_in(name: str, tmp_pat
         assert (one is None) == (two is None)
         if one is not None:
             assert np.abs(one - two).max() < 0.1
+
+
+@pytest.mark.parametrize("path", CT_CONFIGS, ids=lambda path: path.stem)
+def test_a_ct_family_sees_three_windows_of_the_slice_and_rebuilds_the_slice_itself(path: Path) -> None:
+    family = family_of(read_config(path))
+    widths = [layer.in_channels for layer in family.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert widths[0] == 3
+    task = SliceTask(family, CORRUPTIONS["nothing"], four_slices(), four_slices())
+    task.fit()
+    found = examine_scan(family.eval(), prepared(0.5))
+    assert all(one is None or one.shape == SHAPE for one in (found.healthy, found.anomaly))
+
+
+def test_the_three_windows_are_the_slice_its_healthy_range_stretched_and_what_lies_above() -> None:
+    image = torch.tensor([0.0, 0.6, 0.9, 1.2, 1.5, 2.0]).view(1, 1, 1, 6)
+    seen = windows(image)[0, :, 0]
+    assert torch.equal(seen[0], image.flatten())
+    assert seen[1].tolist() == pytest.approx([0, 0, 1, 2, 2, 2], abs=1e-6)
+    assert seen[2].tolist() == pytest.approx([0, 0, 0, 0.4, 1, 2], abs=1e-6)

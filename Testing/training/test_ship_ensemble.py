@@ -37,7 +37,6 @@ class World:
         self.config.write_text(CONFIG)
         sets = {"train": healthy(4), "val": healthy(2, 10), "external": []}
         patch.setattr(zoo, "models_folder", lambda: self.models)
-        patch.setattr(ship_ensemble, "load_head_network", lambda: None)
         patch.setattr(ship_ensemble, "healthy_t1", lambda *_: dict(sets))
 
     def ship(self, members: str = "") -> ModelCard:
@@ -62,7 +61,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:  # type: ignore[mi
         found = World(tmp_path_factory.mktemp("world"), patch)
         small_zoo.ship(found.models, "usual", 0.5)
         small_zoo.ship(found.models, "usual-again", 0.4)
-        small_zoo.ship(found.models, "intensity-slow", 0.6, **{SECONDS: 20.0})
+        small_zoo.ship(found.models, "intensity-slow", 0.6, **{SECONDS: 40.0})
         small_zoo.ship(found.models, "intensity", 0.3)
         found.ship()
         yield found
