@@ -28,6 +28,7 @@ class MaskedContrastive(SliceFamily):
     """The transformer is as wide as the coarsest features. embedding: length of the contrasted vectors."""
 
     views = 1  # passes with other masks already spread
+    patch_distance = True
 
     def __init__(
         self,
