@@ -28,7 +28,7 @@ SliceScore = Callable[[SliceFeatures], Scores]
 
 
 def slice_features(family: SliceFamily, case: ZooCase, rebuild: Rebuild) -> SliceFeatures:
-    """What an `Embedding` family says of a case's measured slices, beside the rebuild that there is already."""
+    """What an `Embedding` family says of a case's measured slices, beside the rebuild there is already."""
     return SliceFeatures(embed_scan(family, case.prepared)[list(case.slices)], residual_left(case, rebuild))
 
 

@@ -58,12 +58,16 @@ def bootstrap(
     rounds: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Statistic of the values and its 95 % percentile interval, resampling whole scans; NaNs are left out."""
+    """Statistic of the values and its 95 % percentile interval, resampling whole scans.
+
+    NaNs are left out, and draws in which the statistic can't be had.
+    """
     column = np.asarray(values, dtype=np.float64)
     column = column[np.isfinite(column)]
     if len(column) == 0:
         return (float("nan"),) * 3
     rng = np.random.default_rng(seed)
     draws = [float(statistic(column[rng.integers(0, len(column), len(column))])) for _ in range(rounds)]
-    low, high = np.percentile(draws, [2.5, 97.5])
+    known = [one for one in draws if np.isfinite(one)]
+    low, high = np.percentile(known, [2.5, 97.5]) if known else (float("nan"),) * 2
     return float(statistic(column)), float(low), float(high)

@@ -30,7 +30,7 @@ def patches_of_map(score: FloatArray, brain: BoolArray) -> Patches:
     return np.asarray(patch_means(np.where(brain, score, 0)) / np.maximum(patch_means(brain), 1e-6))
 
 
-def measured_patches(case: ZooCase, size: int = SIZE) -> BoolArray:
+def measured_patches(case: ZooCase, size: int) -> BoolArray:
     """Which patches (Z,h,w) of the measured slices show brain in at least half of their pixels."""
     enough = patch_means(case.prepared.brain, size) >= COVER
     measured = np.zeros(len(enough), bool)
@@ -38,7 +38,7 @@ def measured_patches(case: ZooCase, size: int = SIZE) -> BoolArray:
     return enough & measured[:, None, None]
 
 
-def precision_at_top(score: Patches, case: ZooCase, size: int = SIZE, count: int = COUNT) -> float:
+def precision_at_top(score: Patches, case: ZooCase, count: int = COUNT) -> float:
     """Share of the `count` highest patches of the volume of which a lesion covers at least a tenth.
 
     Of a lesion that touches fewer patches only so many are asked for, so that 1 can be reached. NaN without a
@@ -46,6 +46,7 @@ def precision_at_top(score: Patches, case: ZooCase, size: int = SIZE, count: int
     """
     if case.lesion is None:
         return float("nan")
+    size = _size_of(score)
     among = measured_patches(case, size)
     hit = patch_means(case.lesion & case.prepared.brain, size)[among] >= HIT_SHARE
     asked = min(count, int(hit.sum()))
@@ -54,7 +55,13 @@ def precision_at_top(score: Patches, case: ZooCase, size: int = SIZE, count: int
     return float(hit[np.argsort(-score[among], kind="stable")[:asked]].mean())
 
 
-def highest_patches(score: Patches, case: ZooCase, size: int = SIZE) -> NDArray[np.float64]:
+def highest_patches(score: Patches, case: ZooCase) -> NDArray[np.float64]:
     """The highest patch of each measured slice (N,), 0 where no patch shows enough brain."""
-    inside = np.where(measured_patches(case, size), score, -np.inf)[list(case.slices)].max((1, 2))
+    among = measured_patches(case, _size_of(score))
+    inside = np.where(among, score, -np.inf)[list(case.slices)].max((1, 2))
     return np.where(np.isfinite(inside), inside, 0).astype(np.float64)
+
+
+def _size_of(score: Patches) -> int:
+    """Pixels of the slices that patches (Z,h,w) were cut from."""
+    return int(PATCH + (score.shape[1] - 1) * PATCH // 2)

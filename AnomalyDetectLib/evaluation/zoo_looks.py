@@ -1,5 +1,5 @@
-"""Looks: what each entrant of benchmark zoo says of one case, from one rebuild: models, and the trivial rivals
-that need none.
+"""Looks: what each entrant of benchmark zoo says of one case, from one rebuild: models, and trivial rivals that
+need none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from AnomalyDetectLib.evaluation.patch_ranking import Patches
 from AnomalyDetectLib.evaluation.zoo_cases import ZooCase
 from AnomalyDetectLib.models.card import ModelCard
 from AnomalyDetectLib.models.rebuild import Rebuild
-from AnomalyDetectLib.models.slices import Embedding, PatchScores, SliceModel, to_slices
+from AnomalyDetectLib.models.slices import Embedding, PatchScores, SliceModel, slices_of, to_slices
 from AnomalyDetectLib.models.zoo import NormativeModel
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.scoring.evidence import ANOMALY, RESIDUAL, evidence, fuse
@@ -177,7 +177,6 @@ def _own_patches(
     family: PatchScores, size: int, prepared: Prepared, healthy: FloatArray
 ) -> dict[str, Patches]:
     """The family's scores of every patch of a scan, from its rebuild."""
-    brain = torch.from_numpy(prepared.brain)
-    both = (prepared.tensor[0, 0] * brain, torch.from_numpy(healthy))
-    scores = family.patch_scores(*(to_slices(one, size) for one in both))
+    image = slices_of(prepared, size)["image"]
+    scores = family.patch_scores(image, to_slices(torch.from_numpy(healthy), size))
     return {name: np.asarray(one.numpy()) for name, one in scores.items()}

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Embeddings = NDArray[np.float64]  # (N, features)
-Scores = NDArray[np.float64]  # (N,), larger is more unusual
+Scores = NDArray[np.floating[Any]]  # (N,), larger is more unusual
 
 KERNEL_FEATURES = 10  # principal axes that the kernel density sees: it means nothing in many dimensions
 
