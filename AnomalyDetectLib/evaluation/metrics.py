@@ -12,6 +12,12 @@ from AnomalyDetectLib.volume import BoolArray, FloatArray
 
 FloatColumn = NDArray[np.float64]
 
+# Statistics that numpy takes of all draws at once, a hundred times faster.
+ALONG: dict[Callable[[FloatColumn], float], Callable[[FloatColumn], FloatColumn]] = {
+    np.nanmean: lambda draws: np.asarray(draws.mean(1)),
+    np.median: lambda draws: np.asarray(np.median(draws, 1)),
+}
+
 
 def average_precision(score: FloatArray, truth: BoolArray, brain: BoolArray) -> float:
     """Area under precision over recall of the brain's voxels, NaN without a true voxel.
@@ -67,7 +73,8 @@ def bootstrap(
     if len(column) == 0:
         return (float("nan"),) * 3
     rng = np.random.default_rng(seed)
-    draws = [float(statistic(column[rng.integers(0, len(column), len(column))])) for _ in range(rounds)]
-    known = [one for one in draws if np.isfinite(one)]
-    low, high = np.percentile(known, [2.5, 97.5]) if known else (float("nan"),) * 2
+    chosen = column[rng.integers(0, len(column), (rounds, len(column)))]
+    draws = np.apply_along_axis(statistic, 1, chosen) if statistic not in ALONG else ALONG[statistic](chosen)
+    known = draws[np.isfinite(draws)]
+    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (float("nan"),) * 2
     return float(statistic(column)), float(low), float(high)

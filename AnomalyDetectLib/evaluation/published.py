@@ -1,9 +1,9 @@
 """Which published figure each row of the zoo's table answers to, and why it differs.
 
 Only figures that could be looked up stand here. Meissen, Kaissis and Rueckert: "Challenging current
-semi-supervised anomaly segmentation methods for brain MRI" (BrainLes 2021), tables 1 and 2, which list others'
-methods beside their own threshold. CQ500: "A comparative study of deep learning-based anomaly detection for
-intracranial hemorrhage in brain CT" (OpenReview klQEJ2aoTn).
+semi-supervised anomaly segmentation methods for brain MRI" (BrainLes 2021), tables 1 and 2, which list
+others' methods beside their own threshold. CQ500: "A comparative study of deep learning-based anomaly
+detection for intracranial hemorrhage in brain CT" (OpenReview klQEJ2aoTn).
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ NONE = "no published figure on brain MR known to us"
 UNCHECKED = "no figure of it that we could check"
 
 MEISSEN = "Meissen et al. 2021, FLAIR, multiple sclerosis (MSLUB; MSSEG2015)"
-THRESHOLD = (
-    f"{MEISSEN}: best Dice .374; .431, and glioma (BraTS) .738, by a threshold on equalised FLAIR alone"
-)
+THRESHOLD = f"{MEISSEN}: best Dice .374; .431, and glioma (BraTS) .738, by a threshold on FLAIR alone"
 DIFFUSION_T1 = "best voxel AP in print on T1 glioma .535, for any family"
 
 # By model, without the ending for its contrast.

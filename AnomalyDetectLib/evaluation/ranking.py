@@ -45,7 +45,7 @@ def auroc_over_patients(ranked: Sequence[Ranked]) -> Interval:
 def auroc(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
     """Area under the ROC curve (N,), from Mann and Whitney's U: ties count by half. NaN for one class alone.
 
-    Scikit-learn's checks take longer than this by orders of magnitude, and intervals want it a thousand times.
+    Scikit-learn's checks take far longer than this, and intervals want it a thousand times.
     """
     ill = int(truth.sum())
     well = len(truth) - ill

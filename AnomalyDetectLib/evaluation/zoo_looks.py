@@ -1,5 +1,5 @@
-"""Looks: what each entrant of benchmark zoo says of one case, from one rebuild: models, and trivial rivals that
-need none.
+"""Looks: what each entrant of benchmark zoo says of one case: models from one rebuild, trivial rivals without
+any.
 """
 
 from __future__ import annotations
