@@ -367,13 +367,23 @@ def benchmark(
         str, typer.Option(help="For findings with --data: whose false alarms are counted.")
     ] = "auto",
     onto_cards: Annotated[
-        bool, typer.Option(help="For detection: write the figures onto the models' cards.")
+        bool, typer.Option(help="For detection and zoo: write the figures onto the models' cards.")
     ] = False,
+    models: Annotated[str, typer.Option(help="For zoo: only these models, separated by commas.")] = "",
+    sets: Annotated[str, typer.Option(help="For zoo: only these contrasts, such as T1,CT.")] = "",
+    slow_limit: Annotated[
+        int | None,
+        typer.Option(help="For zoo: scans of each set for a model whose first scan took over 10 s; 4."),
+    ] = None,
 ) -> None:
     """Measure the product and print the figures that the cards quote."""
     from AnomalyDetectLib.evaluation.benchmarks import run_benchmark
 
-    _guard(lambda: run_benchmark(name, data, to, limit, out, model, onto_cards))
+    _guard(
+        lambda: run_benchmark(
+            name, data, to, limit, out, model, onto_cards, models=models, sets=sets, slow_limit=slow_limit
+        )
+    )
 
 
 def main() -> None:

@@ -19,11 +19,15 @@ def run_benchmark(
     console: Console,
     model: str = "auto",
     onto_cards: bool = False,
+    models: str = "",
+    sets: str = "",
+    slow_limit: int | None = None,
 ) -> None:
     """Run one benchmark. Raises `AnomalyDetectError` for an unknown name or a missing data folder.
 
     findings: without data how long a slider step takes, with data whether a model's false alarms are as
-    expected. onto_cards: the figures of detection are written onto the models' cards.
+    expected. onto_cards: the figures of detection or zoo are written onto the models' cards. models, sets,
+    slow_limit: of the zoo, the first two separated by commas; see `zoo_benchmark.Choice`.
     """
     if (name in WITH_DATA or data is not None) and (data is None or not data.is_dir()):
         raise AnomalyDetectError(f"benchmark {name}: give the folder of the development data with --data")
@@ -62,7 +66,14 @@ def run_benchmark(
     elif name == "zoo":
         from AnomalyDetectLib.evaluation import zoo_benchmark
 
-        zoo_benchmark.run(Path(str(data)), out, limit, console)
+        choice = zoo_benchmark.Choice(
+            limit,
+            zoo_benchmark.SLOW_LIMIT if slow_limit is None else slow_limit,
+            tuple(models.split(",")) if models else (),
+            tuple(sets.split(",")) if sets else (),
+            onto_cards,
+        )
+        zoo_benchmark.run(Path(str(data)), out, choice, console)
     else:
         raise AnomalyDetectError(
             f"benchmark {name!r} is unknown; there are {', '.join((*WITH_DATA, 'findings', 'panel'))}"

@@ -4,7 +4,7 @@ scans.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -85,14 +85,19 @@ def open_contest(contrast: str, healthy: Mapping[str, Sequence[HealthyCase]]) ->
     expected false alarms from all sets, as the models' do.
     """
     cards = [card for card in zoo.cards() if contrast in card.contrasts]
-    atlas = None
-    for card in cards:
-        if card.family == "atlas-z":
-            atlas = {name: value.numpy() for name, value in card.tensors().items()}
+    atlas = atlas_of(contrast)
     raw = Contest(tuple(load_detector(card, contrast=contrast) for card in cards), atlas)
-    scaled = Contest(raw.detectors, atlas, _scales(raw, healthy["val"]))
+    scaled = Contest(raw.detectors, atlas, scales_of(raw, [case.prepared for case in healthy["val"]]))
     every = [case for cases in healthy.values() for case in cases]
     return Contest(raw.detectors, atlas, scaled.scales, _tables(scaled, every))
+
+
+def atlas_of(contrast: str) -> dict[str, FloatArray] | None:
+    """Mean and SD (X,Y,Z) of healthy brains from the model atlas-z, None where it has no such contrast."""
+    for card in zoo.cards():
+        if card.family == "atlas-z" and contrast in card.contrasts:
+            return {name: value.numpy() for name, value in card.tensors().items()}
+    return None
 
 
 def is_rival(name: str) -> bool:
@@ -100,12 +105,12 @@ def is_rival(name: str) -> bool:
     return name.startswith("(") or name in UNTRAINED
 
 
-def _scales(contest: Contest, cases: Sequence[HealthyCase]) -> dict[str, tuple[float, float]]:
+def scales_of(contest: Contest, healthy: Iterable[Prepared]) -> dict[str, tuple[float, float]]:
     """Mean and SD of each rival map over the voxels of healthy brains."""
     moments: dict[str, list[tuple[float, float]]] = {}
-    for case in cases:
-        for name, values in contest.rivals(case.prepared).items():
-            inside = values[case.prepared.brain].astype(np.float64)
+    for prepared in healthy:
+        for name, values in contest.rivals(prepared).items():
+            inside = values[prepared.brain].astype(np.float64)
             moments.setdefault(name, []).append((float(inside.mean()), float((inside**2).mean())))
     means = {name: np.mean(several, axis=0) for name, several in moments.items()}
     return {name: (float(m), float(max(np.sqrt(s - m**2), 1e-6))) for name, (m, s) in means.items()}

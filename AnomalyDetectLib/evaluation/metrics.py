@@ -12,6 +12,12 @@ from AnomalyDetectLib.volume import BoolArray, FloatArray
 
 FloatColumn = NDArray[np.float64]
 
+# Statistics that numpy takes of all draws at once, a hundred times faster.
+ALONG: dict[Callable[[FloatColumn], float], Callable[[FloatColumn], FloatColumn]] = {
+    np.nanmean: lambda draws: np.asarray(draws.mean(1)),
+    np.median: lambda draws: np.asarray(np.median(draws, 1)),
+}
+
 
 def average_precision(score: FloatArray, truth: BoolArray, brain: BoolArray) -> float:
     """Area under precision over recall of the brain's voxels, NaN without a true voxel.
@@ -58,12 +64,17 @@ def bootstrap(
     rounds: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Statistic of the values and its 95 % percentile interval, resampling whole scans; NaNs are left out."""
+    """Statistic of the values and its 95 % percentile interval, resampling whole scans.
+
+    NaNs are left out, and draws in which the statistic can't be had.
+    """
     column = np.asarray(values, dtype=np.float64)
     column = column[np.isfinite(column)]
     if len(column) == 0:
         return (float("nan"),) * 3
     rng = np.random.default_rng(seed)
-    draws = [float(statistic(column[rng.integers(0, len(column), len(column))])) for _ in range(rounds)]
-    low, high = np.percentile(draws, [2.5, 97.5])
+    chosen = column[rng.integers(0, len(column), (rounds, len(column)))]
+    draws = np.apply_along_axis(statistic, 1, chosen) if statistic not in ALONG else ALONG[statistic](chosen)
+    known = draws[np.isfinite(draws)]
+    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (float("nan"),) * 2
     return float(statistic(column)), float(low), float(high)

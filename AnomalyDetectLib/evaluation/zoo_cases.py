@@ -95,7 +95,9 @@ def healthy_cases(data: Path, cache: Path, contrast: str, limit: int | None) -> 
 
 
 def training_cases(data: Path, cache: Path, contrast: str, limit: int | None) -> Iterator[ZooCase]:
-    """Healthy slices of patients that are not measured, for what is fitted before measuring."""
+    """Healthy slices of patients that are not measured, for what is fitted before measuring, where those that
+    thresholds come from can't serve: T1, whose lesions are put into the same heads; CT, which has none.
+    """
     if contrast == "T1":
         paths = healthy_scans(data, "train")[::FITTED_EVERY][:limit]
         for case in prepared_cases(paths, load_head_network(), cache):
@@ -103,8 +105,16 @@ def training_cases(data: Path, cache: Path, contrast: str, limit: int | None) ->
     elif contrast == "CT":
         for case in itertools.islice(healthy_heads(data, cache, "train"), limit):
             yield _case(case.volume.name, case.prepared, np.zeros_like(case.prepared.brain))
-    else:
-        yield from healthy_cases(data, cache, contrast, limit)
+
+
+def healthy_ground(
+    data: Path, cache: Path, contrast: str, limit: int | None
+) -> tuple[list[ZooCase], list[ZooCase]]:
+    """Healthy cases that thresholds come from, and those that hybrids are fitted to: the very same list where
+    it can serve for both.
+    """
+    healthy = list(healthy_cases(data, cache, contrast, limit))
+    return healthy, list(training_cases(data, cache, contrast, limit)) or healthy
 
 
 def lesion_cases(data: Path, cache: Path, which: ZooSet, limit: int | None) -> Iterator[ZooCase]:

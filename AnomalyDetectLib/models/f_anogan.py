@@ -24,6 +24,8 @@ ENCODER_WEIGHT = 10.0  # of the encoder's error: it learns from one optimiser wi
 class FastAnoGan(SliceFamily):
     """latent: length of the generator's vector."""
 
+    patch_distance = True
+
     def __init__(self, size: int = SIZE, features: Sequence[int] = FEATURES, latent: int = 128) -> None:
         super().__init__()
         self.size, self.latent = size, latent

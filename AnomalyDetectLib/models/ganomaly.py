@@ -23,6 +23,8 @@ REBUILD_WEIGHT = 50.0  # against 1 of the features and of the code, as published
 class Ganomaly(SliceFamily):
     """codes: channels of the code at each of its places."""
 
+    patch_distance = True
+
     def __init__(self, size: int = SIZE, features: Sequence[int] = FEATURES, codes: int = 16) -> None:
         super().__init__()
         self.size = size

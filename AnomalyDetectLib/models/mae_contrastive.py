@@ -31,6 +31,7 @@ class MaskedContrastive(SliceFamily):
     """
 
     views = 1  # passes with other masks already spread
+    patch_distance = True
 
     def __init__(
         self,

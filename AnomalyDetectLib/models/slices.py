@@ -69,10 +69,12 @@ class SliceFamily(nn.Module):
     """The network of one 2-D family, its loss, and what it says of slices.
 
     views: how often a scan is seen, mirrored and moved by a few pixels: the spread is an uncertainty. One for
-    families that are slow or draw their own samples.
+    families that are slow or draw their own samples. patch_distance: beside a healthy version, the anomaly is
+    a distance of patches or of their features, so that a hybrid can be made of both.
     """
 
     views: ClassVar[int] = 2
+    patch_distance: ClassVar[bool] = False
     size: int
 
     @abstractmethod
@@ -100,6 +102,14 @@ class Embedding(Protocol):
 
     def embedding(self, batch: Batch) -> Tensor:
         """(B,features)."""
+
+
+@runtime_checkable
+class PatchScores(Protocol):
+    """A family that scores patches of slices by itself."""
+
+    def patch_scores(self, image: Tensor, healthy: Tensor) -> dict[str, Tensor]:
+        """Scores (B,h,w) by name of the patches of slices and their healthy versions (B,1,H,W)."""
 
 
 def family_class(name: str) -> type[SliceFamily]:

@@ -74,6 +74,7 @@ class StyleInversion(SliceFamily):
     """latent: length of a style. widest: channels at the coarsest level."""
 
     views = 1  # two starts of the inversion give the spread
+    patch_distance = True
     average: Tensor
 
     def __init__(self, size: int = SIZE, latent: int = 64, widest: int = 128) -> None:
@@ -125,6 +126,11 @@ class StyleInversion(SliceFamily):
         return SliceMaps(
             found.mean(0), found.var(0), as_probability(spread_out(distance, self.size) * batch["brain"])
         )
+
+    def patch_scores(self, image: Tensor, healthy: Tensor) -> dict[str, Tensor]:
+        """Both published scores of every overlapping patch (B,h,w), for ranking patches by them."""
+        error = functional.avg_pool2d((image - healthy).square(), PATCH, PATCH // 2)[:, 0]
+        return {"MSE": error, "Wasserstein": wasserstein(image, healthy)}
 
 
 def wasserstein(image: Tensor, healthy: Tensor) -> Tensor:

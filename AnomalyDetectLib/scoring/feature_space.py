@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Embeddings = NDArray[np.float64]  # (N, features)
-Scores = NDArray[np.float64]  # (N,), larger is more unusual
+Scores = NDArray[np.floating[Any]]  # (N,), larger is more unusual
 
 KERNEL_FEATURES = 10  # principal axes that the kernel density sees: it means nothing in many dimensions
 
@@ -76,10 +77,13 @@ class Hybrid:
 
         return cls(scale(residual), scale(features))
 
+    def parts(self, residual: Scores, features: Scores) -> tuple[Scores, Scores]:
+        """Both in healthy units (N,): 0 is the healthy median, 1 the fitted false-alarm level."""
+        both = ((residual, self.residual), (features, self.features))
+        one, two = ((np.asarray(scores) - middle) / unit for scores, (middle, unit) in both)
+        return one, two
+
     def score(self, residual: Scores, features: Scores) -> Scores:
-        """The mean of both in healthy units (N,): 0 is the healthy median, 1 the fitted false-alarm level."""
-        parts = [
-            (scores - middle) / unit
-            for scores, (middle, unit) in ((residual, self.residual), (features, self.features))
-        ]
-        return np.asarray((parts[0] + parts[1]) / 2)
+        """The mean of both in healthy units (N,)."""
+        one, two = self.parts(residual, features)
+        return np.asarray((one + two) / 2)

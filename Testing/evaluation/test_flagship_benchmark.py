@@ -223,7 +223,7 @@ def test_rivals_are_a_z_of_healthy_scans() -> None:
     raw = Contest((), None)
     scans = (volume, volume.with_array(1.2 * volume.array))
     cases = [HealthyCase(scan, stand_in(scan)) for scan in scans]
-    scaled = replace(raw, scales=contests._scales(raw, cases))
+    scaled = replace(raw, scales=contests.scales_of(raw, [case.prepared for case in cases]))
     values = [scaled.rivals(case.prepared)["(intensity)"][case.prepared.brain] for case in cases]
     assert float(np.mean(values)) == pytest.approx(0, abs=0.01)
     assert float(np.std(values)) == pytest.approx(1, abs=0.01)

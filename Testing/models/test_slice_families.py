@@ -17,6 +17,7 @@ from AnomalyDetectLib.errors import ModelError
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import read_card, write_card
 from AnomalyDetectLib.models.slices import (
+    FAMILIES,
     SliceFamily,
     SliceModel,
     examine_scan,
@@ -26,6 +27,7 @@ from AnomalyDetectLib.models.slices import (
     to_slices,
     to_volume,
 )
+from AnomalyDetectLib.models.style_inversion import StyleInversion
 from AnomalyDetectLib.models.windows import windows
 from AnomalyDetectLib.prepare.prepared import Observations, Prepared, ScanFit, WayBack
 from AnomalyDetectLib.training.config import TrainingConfig, read_config
@@ -230,6 +232,21 @@ def test_slices_carry_age_and_height() -> None:
 
 
 ONE_OF_EACH = {read_config(path).options["family"]: name for name, path in CONFIGS.items()}
+
+
+def test_every_family_has_a_configuration_that_these_tests_run() -> None:
+    assert set(ONE_OF_EACH) == set(FAMILIES)
+
+
+def test_style_inversion_scores_every_patch_by_error_and_by_grey_values() -> None:
+    family = StyleInversion(SIZE, latent=16, widest=16)
+    healthy = torch.rand(2, 1, SIZE, SIZE)
+    ill = healthy.clone()
+    ill[:, :, 8:16, 8:16] += 1
+    for scores in family.patch_scores(ill, healthy).values():
+        assert scores.shape == (2, 7, 7)
+        assert scores[0].argmax() == 2 * 7 + 2, "the third patch of each side starts at pixel 8"
+        assert scores[0, 5, 5] == 0
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH.values())
