@@ -32,21 +32,26 @@ def flat(figures: Mapping[str, Interval]) -> dict[str, object]:
     return columns
 
 
-def shown(value: Interval) -> str:
-    """A figure with its interval, a dash where it can't be had."""
+def shown(value: Interval, brief: bool = False) -> str:
+    """A figure with its interval (brief: without), a dash where it can't be had."""
     middle, low, high = value
     if not np.isfinite(middle):
         return "–"
-    if low == high:
-        return f"{middle:g}" if float(middle).is_integer() else f"{middle:.3f}"
+    if low == high and float(middle).is_integer():
+        return f"{middle:g}"
+    if low == high or brief:
+        return f"{middle:.3f}"
     return f"{middle:.3f} ({low:.3f}-{high:.3f})"
 
 
 def printed(which: ZooSet, table: Table) -> ConsoleTable:
-    """The table of one set for the console, which is narrow: the other columns stand in zoo.md."""
-    result = ConsoleTable("model", *SHOWN, title=which.name)
+    """The table of one set for the console, which is narrow: intervals and other columns stand in zoo.md."""
+    result = ConsoleTable(title=which.name)
+    result.add_column("model", no_wrap=True)
+    for name in SHOWN:
+        result.add_column(name)
     for model, figures in table.items():
-        result.add_row(model, *(shown(figures.get(name, NOTHING)) for name in SHOWN))
+        result.add_row(model, *(shown(figures.get(name, NOTHING), brief=True) for name in SHOWN))
     return result
 
 
