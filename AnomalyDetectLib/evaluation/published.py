@@ -52,7 +52,7 @@ BEST = {
 WHY = {
     "T1": "here T1, lesions simulated in held-out healthy heads, 2 mm, few scans, a short training",
     "FLAIR": "here trained on lesion-free slices of 33 glioma patients, 2 mm, short",
-    "CT": "here trained on 19 patients, from one 8-bit window, short",
+    "CT": "here trained on 19 patients, from three windows emulated from one of 8 bits, short",
 }
 UNTRAINED_WHY = {
     "T1": "here T1, lesions simulated in held-out healthy heads, bright and dark ones, 2 mm",

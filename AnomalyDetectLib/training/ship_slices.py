@@ -27,7 +27,7 @@ Calibrate = Callable[[zoo.NormativeModel, str, dict[str, list[HealthyCase]], Con
 
 WEIGHTS, CURVE = "weights.safetensors", "curve.csv"
 # Healthy scans of each set: fewer than the 3-D models take, for there are many families, some of them slow.
-SCANS = {"train": 12, "val": 10, "external": 7}
+SCANS = {"train": 10, "val": 8, "external": 6}
 OF_THE_TASK = ("family", "contrast", "corruption", "encoder")
 
 FLAIR_CREDIT = (
