@@ -84,7 +84,7 @@ def open_contest(contrast: str, healthy: Mapping[str, Sequence[HealthyCase]]) ->
     healthy: held-out scans by set. Centre and SD of a rival come from all voxels of the set "val"; its
     expected false alarms from all sets, as the models' do.
     """
-    cards = [card for card in zoo.cards() if contrast in card.contrasts]
+    cards = zoo.preferred_cards(contrast)
     atlas = atlas_of(contrast)
     raw = Contest(tuple(load_detector(card, contrast=contrast) for card in cards), atlas)
     scaled = Contest(raw.detectors, atlas, scales_of(raw, [case.prepared for case in healthy["val"]]))

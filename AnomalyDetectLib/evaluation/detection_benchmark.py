@@ -50,12 +50,12 @@ class ScanRow:
 def run(
     data: Path, out: Path, limit: int | None, console: Console, onto_cards: bool = False
 ) -> dict[str, object]:
-    """Measure every model on both healthy sets; print the table, write detection.json, return the figures.
+    """Measure the preferred models on both healthy sets; print the table, write detection.json, return the figures.
 
     onto_cards: write the means onto the models' cards, too.
     """
     network = load_head_network()
-    detectors = [load_detector(card) for card in zoo.cards() if "T1" in card.contrasts]
+    detectors = [load_detector(card) for card in zoo.preferred_cards("T1")]
     names = [one.card.name for one in detectors]
     rows: dict[str, dict[str, list[ScanRow]]] = {}
     for which in ("val", "external"):

@@ -12,9 +12,11 @@ from AnomalyDetectLib.explain.views import Load, SequenceView, at_finding
 from AnomalyDetectLib.findings.settings import FindingsSettings
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import ModelCard
+from AnomalyDetectLib.models.choice import candidates
 from AnomalyDetectLib.pipeline import Ready, chosen, fitting
 
 DEFAULT_FALSE_ALARMS = 1.0
+ASKED = 5  # models beside the one that found it: the whole zoo would take minutes
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,12 @@ class Opinion:
 
 
 def opinions(case: FindingCase, view: SequenceView, load: Load) -> list[Opinion]:
-    """The model that found it first, then every other shipped one that knows the contrast."""
+    """The model that found it first, then the `ASKED` best of the others that know the contrast, in the order
+    in which `auto` would take them.
+    """
     used = view.scan.detector.card.name
-    cards = [card for card in zoo.cards() if view.scan.prepared.modality in card.contrasts]
-    return [_own(case, view), *(_other(case, view, card, load) for card in cards if card.name != used)]
+    others = [card for card in candidates(zoo.cards(), view.scan.prepared.modality) if card.name != used]
+    return [_own(case, view), *(_other(case, view, card, load) for card in others[:ASKED])]
 
 
 def _own(case: FindingCase, view: SequenceView) -> Opinion:

@@ -43,6 +43,13 @@ def cards() -> list[ModelCard]:
     return sorted((card for card in found if card.name not in choice.NOT_NORMATIVE), key=choice.preferred)
 
 
+def preferred_cards(contrast: str) -> list[ModelCard]:
+    """The models of `choice.PREFERENCE` that know a contrast. The many 2-D families beside them are measured
+    by `benchmark zoo` alone.
+    """
+    return [card for card in cards() if card.name in choice.PREFERENCE and contrast in card.contrasts]
+
+
 def choose(name: str, modality: str | None) -> ModelCard:
     """The card of a model by name; "auto": what `automatic` takes for `modality`, the preferred one where
     that is None.
