@@ -50,7 +50,8 @@ class ScanRow:
 def run(
     data: Path, out: Path, limit: int | None, console: Console, onto_cards: bool = False
 ) -> dict[str, object]:
-    """Measure the preferred models on both healthy sets; print the table, write detection.json, return the figures.
+    """Measure the preferred models on both healthy sets; print the table, write detection.json and return the
+    figures.
 
     onto_cards: write the means onto the models' cards, too.
     """
