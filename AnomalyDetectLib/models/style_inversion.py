@@ -80,8 +80,8 @@ class StyleInversion(SliceFamily):
     def __init__(self, size: int = SIZE, latent: int = 64, widest: int = 128) -> None:
         super().__init__()
         self.size, self.latent = size, latent
-        layers = [nn.Linear(latent, latent), nn.LeakyReLU(0.2)] * 2
-        self.mapping = nn.Sequential(*layers, nn.Linear(latent, latent))
+        layers = [(nn.Linear(latent, latent), nn.LeakyReLU(0.2)) for _ in range(2)]
+        self.mapping = nn.Sequential(*itertools.chain(*layers), nn.Linear(latent, latent))
         self.generator = StyleGenerator(size, latent, widest)
         self.discriminator = Discriminator(FEATURES)
         self.register_buffer("average", torch.zeros(latent))

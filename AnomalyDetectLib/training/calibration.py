@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -68,7 +69,7 @@ def prepared_cases(
 
 
 def _store(prepared: Prepared, file: Path) -> None:
-    part = file.with_suffix(".part.npz")
+    part = file.with_suffix(f".{os.getpid()}.part.npz")  # another process may be at the same scan
     np.savez_compressed(
         part,
         tensor=prepared.tensor.numpy(),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +30,7 @@ from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS
 from AnomalyDetectLib.training import cards
 from AnomalyDetectLib.training.calibration import HealthyCase
 from AnomalyDetectLib.training.config import TrainingConfig
-from AnomalyDetectLib.training.ship_slices import Calibrate, flair_scorer, healthy_t1, lesion_free
+from AnomalyDetectLib.training.ship_slices import Calibrate, flair_scorer, healthy_t1, lesion_free, staged
 from AnomalyDetectLib.volume import BoolArray
 
 MEMBERS = 3
@@ -90,10 +88,7 @@ def ship_ensemble(
             f"{config.name}: every model measured on {contrast} says the same as {chosen[0].name} (rank "
             f"correlation {ALIKE} or more on healthy scans); name members in its options, or use it alone"
         )
-    runs.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=runs) as beside:
-        folder = Path(beside) / config.name
-        folder.mkdir()
+    with staged(config.name, runs) as folder:
         tables = {
             one.card.name: torch.from_numpy(RankTable.of(one.z, one.signed).numbers())
             for one in members.asked
@@ -106,9 +101,6 @@ def ship_ensemble(
         else:
             flair_scorer(model, data, runs).save(folder / STATISTICS, folder / IMAGE_SCORES)
             write_card(model.card)  # with the checksums of the statistics
-        final = zoo.models_folder() / config.name
-        shutil.rmtree(final, ignore_errors=True)
-        shutil.move(folder, final)
     console.print(f"{config.name}: {model.card.summary}")
 
 

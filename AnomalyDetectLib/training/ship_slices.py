@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ Calibrate = Callable[[zoo.NormativeModel, str, dict[str, list[HealthyCase]], Con
 
 WEIGHTS, CURVE = "weights.safetensors", "curve.csv"
 # Healthy scans of each set: fewer than the 3-D models take, for there are many families, some of them slow.
-SCANS = {"train": 10, "val": 8, "external": 6}
+SCANS = {"train": 8, "val": 6, "external": 5}
 OF_THE_TASK = ("family", "contrast", "corruption", "encoder")
 
 FLAIR_CREDIT = (
@@ -91,23 +93,35 @@ def ship_slices(
     console: Console,
     calibrate: Calibrate,
 ) -> None:
-    """Write the model folder of a trained family.
+    """Write the model folder of a trained family; nothing is left in the zoo unless all of it was made.
 
     calibrate: what writes statistics and false-alarm table of a T1 or CT model. FLAIR models get statistics
     from lesion-free slices and no false-alarm table, since there are no healthy scans.
     """
-    folder = zoo.models_folder() / config.name
-    folder.mkdir(exist_ok=True)
-    write_card(zoo_card(config, folder, store_weights(trained, folder, console)))
-    model = SliceModel(read_card(folder))
-    if model.card.contrasts == ("T1",):
-        calibrate(model, "T1", healthy_t1(data, runs), console)
-    elif model.card.contrasts == ("CT",):
-        heads = {which: list(ct_heads.healthy_heads(data, runs, which)) for which in ("train", "val")}
-        calibrate(model, "CT", heads | {"external": []}, console)
-    elif model.card.contrasts == ("FLAIR",):
-        flair_scorer(model, data, runs).save(folder / STATISTICS, folder / IMAGE_SCORES)
-        write_card(model.card)  # with the checksums of the statistics
+    with staged(config.name, runs) as folder:
+        write_card(zoo_card(config, folder, store_weights(trained, folder, console)))
+        model = SliceModel(read_card(folder))
+        if model.card.contrasts == ("T1",):
+            calibrate(model, "T1", healthy_t1(data, runs), console)
+        elif model.card.contrasts == ("CT",):
+            heads = {which: list(ct_heads.healthy_heads(data, runs, which)) for which in ("train", "val")}
+            calibrate(model, "CT", heads | {"external": []}, console)
+        elif model.card.contrasts == ("FLAIR",):
+            flair_scorer(model, data, runs).save(folder / STATISTICS, folder / IMAGE_SCORES)
+            write_card(model.card)  # with the checksums of the statistics
+
+
+@contextmanager
+def staged(name: str, runs: Path) -> Iterator[Path]:
+    """A folder in `runs` to make a model in; it takes its place in the zoo once everything has been made."""
+    runs.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=runs) as beside:
+        folder = Path(beside) / name
+        folder.mkdir()
+        yield folder
+        final = zoo.models_folder() / name
+        shutil.rmtree(final, ignore_errors=True)
+        shutil.move(folder, final)
 
 
 def flair_scorer(model: zoo.NormativeModel, data: Path, runs: Path) -> Scorer:
