@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 from safetensors.torch import save_file
 
 from AnomalyDetectLib.errors import ModelError
@@ -136,6 +137,14 @@ def train_shortly(task: SliceTask, steps: int, learning_rate: float) -> None:
 def test_a_family_learns_four_slices(name: str) -> None:
     _, before, after = trained(name)
     assert after < before
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_familys_weights_are_saved_and_loaded_without_a_loss(name: str) -> None:
+    network = family_of(read_config(CONFIGS[name]))
+    weights = network.state_dict()
+    loaded = load(save({key: value.contiguous() for key, value in weights.items()}))
+    assert all(torch.equal(loaded[key], value) for key, value in weights.items())
 
 
 @pytest.mark.parametrize("name", CONFIGS)
