@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load, save
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
 
 from AnomalyDetectLib.errors import ModelError
 from AnomalyDetectLib.models import zoo

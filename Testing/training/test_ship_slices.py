@@ -29,8 +29,12 @@ def test_a_shipped_model_takes_the_place_of_the_one_before(models: Path, tmp_pat
 
 
 def test_a_calibration_that_fails_leaves_the_zoo_as_it_was(models: Path, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="disk"), staged("ae", tmp_path / "runs") as folder:
-        (folder / "card.json").write_text("{}")
-        raise OSError("the disk is full")
+    def fail() -> None:
+        with staged("ae", tmp_path / "runs") as folder:
+            (folder / "card.json").write_text("{}")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk"):
+        fail()
     assert list(models.iterdir()) == []
     assert list((tmp_path / "runs").iterdir()) == []
