@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from AnomalyDetectLib.models.card import FALSE_ALARMS, ModelCard
 
 # Where nothing was measured: the first of these whose contrasts include the scan's.
-PREFERENCE = ("restore-any", "restore-t1", "atlas-z", "intensity")
+PREFERENCE = ("restore-any", "restore-t1", "atlas-z", "intensity", "ae-u-ct")
 # Folders that serve the preparation and rebuild nothing.
 NOT_NORMATIVE = ("brain-extraction",)
 
