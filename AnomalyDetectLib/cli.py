@@ -248,23 +248,22 @@ def explain(
 
 @app.command()
 def models() -> None:
-    """The zoo: name, family, contrasts, measured figures, licence, size, and what `auto` takes and why."""
+    """The zoo: name, family, contrasts, measured average precision, licence, size, and what `auto` takes and
+    why. All other figures stand on the models' cards.
+    """
     from AnomalyDetectLib.models import zoo
     from AnomalyDetectLib.models.choice import choices
 
-    table = Table(
-        "name", "family", "contrasts", "auto for", "figures", "licence of the weights", "MB",
-        title="Normative models",
-    )  # fmt: skip
+    table = Table(title="Normative models")
+    table.add_column("name", no_wrap=True)  # to be typed
+    for title in ("contrasts", "auto for", "average precision", "licence of the weights", "MB"):
+        table.add_column(title)
     known = zoo.cards()
     taken = choices(known)
     for card in known:
-        figures = "\n".join(
-            f"{name}: {value}" for name, value in card.figures.items() if not isinstance(value, dict)
-        )
+        figures = "\n".join(f"{name}: {value}" for name, value in card.figures.items() if "AP" in name)
         table.add_row(
-            f"{card.name} {card.version}",
-            card.family,
+            f"{card.name} {card.version}\n({card.family})",
             ", ".join(card.contrasts),
             ", ".join(contrast for contrast, choice in taken.items() if choice.card.name == card.name),
             figures,
