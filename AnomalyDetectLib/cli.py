@@ -267,7 +267,7 @@ def models() -> None:
             ", ".join(card.contrasts),
             ", ".join(contrast for contrast, choice in taken.items() if choice.card.name == card.name),
             figures,
-            card.licence,
+            card.licence.split(" (")[0],  # of which data, the card says
             f"{card.megabytes:.1f}",
         )
     out.print(table)
