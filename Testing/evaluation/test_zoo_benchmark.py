@@ -255,12 +255,6 @@ def test_trivial_rivals_are_measured_on_the_same_voxels() -> None:
     assert table["(intensity)"]["patients"][0] == 4
 
 
-def test_nothing_is_mirrored_where_scans_lie_anyhow() -> None:
-    look = Rivals.open("CT", []).look(case(0), bright=True)
-    assert "(intensity)" in look.maps
-    assert not any("mirror" in name for name in look.maps)
-
-
 def test_cards_get_what_models_are_chosen_by(tmp_path: Path) -> None:
     model, table = patchy()
     write_card(replace(model.card, folder=tmp_path, figures={"kept": 1}))

@@ -99,7 +99,7 @@ def two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_list_of_models_marks_what_auto_takes(two_models: Path) -> None:
     output = CliRunner().invoke(cli.app, ["models"], env={"COLUMNS": "200"}).output
     (row,) = (line for line in output.splitlines() if line.startswith("│ restore-any"))
-    assert [cell.strip() for cell in row.split("│")][3:5] == ["T1, T2", "T2"]
+    assert [cell.strip() for cell in row.split("│")][2:4] == ["T1, T2", "T2"]
     assert "auto, T1: ae-u: voxel AP 0.40 on T1, best of 2 measured; next restore-any 0.20" in output
     assert "auto, T2: restore-any: the preferred model for T2" in output
 
