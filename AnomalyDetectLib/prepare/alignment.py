@@ -21,7 +21,6 @@ RADIUS_MM = 80.0
 STEP_MM = 1.0
 REFINING_STEPS = 60
 SHRINKAGE = 0.02
-PROBABILITY_STEPS = 1024
 PLAUSIBLE_SCALE = (0.65, 1.55)
 WORST_OVERLAP = 0.85
 WORST_SPREAD_MM = 15.0
@@ -74,12 +73,12 @@ def refine(reading: HeadReading, template: Template, start: Affine) -> Affine:
 
     Gradient descent (Adam) on a correction of the twelve parameters, in template space at 4 mm; a step's
     length in mm is the same for shift, turn and stretch, because points are measured in units of the brain's
-    radius. In double precision, on rounded probabilities: descent would enlarge what another number of
-    threads changes in the last digits.
+    radius. In double precision: descent would enlarge what another number of threads changes in the last
+    digits. Probabilities are taken as they are: rounded, the few that flip weigh more than all last digits.
     """
     brain = torch.from_numpy(reading.brain.astype(np.float64))
     tissue = torch.from_numpy(reading.tissue.astype(np.float64))
-    moving = torch.cat([brain[None], (tissue * PROBABILITY_STEPS).round() / PROBABILITY_STEPS * brain])
+    moving = torch.cat([brain[None], tissue * brain])
     moving = functional.avg_pool3d(moving[None], 2)
     fixed = torch.from_numpy(
         np.concatenate([template.tissue.sum(0, keepdims=True), template.tissue])
