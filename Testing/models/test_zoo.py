@@ -20,8 +20,8 @@ CARDS = zoo.cards()
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """A copy of the default model's folder."""
-    return Path(shutil.copytree(zoo.choose("auto", "T1").folder, tmp_path / "model"))
+    """A copy of the flagship's folder."""
+    return Path(shutil.copytree(zoo.choose("restore-any", None).folder, tmp_path / "model"))
 
 
 def test_a_missing_weight_file_is_said(copied: Path) -> None:
