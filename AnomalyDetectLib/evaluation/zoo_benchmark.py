@@ -18,6 +18,7 @@ from AnomalyDetectLib.evaluation.zoo_looks import Contestant, Entrant, Rivals, W
 from AnomalyDetectLib.evaluation.zoo_tables import printed, shown, write
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import read_card, write_card
+from AnomalyDetectLib.models.choice import SECONDS, deciding_figure
 from AnomalyDetectLib.scoring.score import STATISTICS, load_scorer
 
 CONTRASTS = tuple(dict.fromkeys(which.contrast for which in SETS))
@@ -107,8 +108,7 @@ def put_onto_card(
 ) -> None:
     """Add a model's figures to the card in its folder: what it is chosen by, and each set's in short.
 
-    "zoo AP CONTRAST": mean voxel AP over the sets; of CT the slice AP, since no lesion is drawn. "zoo
-    seconds": median of a scan.
+    The deciding figure is the mean over the sets; see `deciding_figure`. The seconds are the median's.
     """
     name = SLICE_AP if contrast == "CT" else AP
     measured: dict[str, object] = {
@@ -118,8 +118,8 @@ def put_onto_card(
     }
     means = [one[name][0] for one in sets.values() if np.isfinite(one[name][0])]
     if means:
-        measured[f"zoo AP {contrast}"] = round(float(np.mean(means)), 4)
-    measured["zoo seconds"] = round(float(np.median(seconds)), 2)
+        measured[deciding_figure(contrast)] = round(float(np.mean(means)), 4)
+    measured[SECONDS] = round(float(np.median(seconds)), 2)
     card = read_card(folder)
     write_card(replace(card, figures=card.figures | measured))
 

@@ -25,10 +25,7 @@ CONTRAST_WEIGHT, ROTATION_WEIGHT = 0.05, 0.05
 
 
 class MaskedContrastive(SliceFamily):
-    """The transformer is as wide as the coarsest features. embedding: length of the contrasted vectors.
-
-    windowed: the encoder sees three windows of the slice, for CT.
-    """
+    """The transformer is as wide as the coarsest features. embedding: length of the contrasted vectors."""
 
     views = 1  # passes with other masks already spread
     patch_distance = True
@@ -40,12 +37,11 @@ class MaskedContrastive(SliceFamily):
         blocks: int = 4,
         heads: int = 4,
         embedding: int = 64,
-        windowed: bool = False,
     ) -> None:
         super().__init__()
         self.size, width = size, features[-1]
         self.side = size // 2 ** len(features)
-        self.encoder, self.decoder = Encoder(1, features, windowed), Decoder(1, features)
+        self.encoder, self.decoder = Encoder(1, features), Decoder(1, features)
         self.place = nn.Parameter(torch.randn(1, self.side**2, width) * 0.02)
         self.hidden = nn.Parameter(torch.tensor(0.5))
         layer = nn.TransformerEncoderLayer(

@@ -25,7 +25,7 @@ CANDIDATES = 20_000  # patches that the memory is chosen from
 
 class PatchMemory(SliceFamily):
     """kept: features chosen at random of those of the encoder (PaDiM). items: patches in the memory
-    (PatchCore). windowed: the encoder sees three windows of the slice, for CT; so must the one taken over.
+    (PatchCore).
     """
 
     chosen: Tensor
@@ -38,11 +38,10 @@ class PatchMemory(SliceFamily):
         compare: Literal["gaussian", "nearest"] = "gaussian",
         kept: int = 20,
         items: int = 2000,
-        windowed: bool = False,
     ) -> None:
         super().__init__()
         self.size, self.compare = size, compare
-        self.encoder = Encoder(1, features, windowed).requires_grad_(False)
+        self.encoder = Encoder(1, features).requires_grad_(False)
         self.width = sum(features[:-1])
         self.side = size // 2 ** (len(features) - 1)
         if compare == "gaussian":
