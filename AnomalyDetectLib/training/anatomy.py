@@ -19,6 +19,7 @@ from AnomalyDetectLib.training import corruption, labels
 from AnomalyDetectLib.training.contrasts import BRIGHTEST, recontrast
 from AnomalyDetectLib.training.heads import class_means
 from AnomalyDetectLib.training.label_brains import load_label_brains, paint
+from AnomalyDetectLib.training.patients import ILL, load_patient_scans
 from AnomalyDetectLib.training.restoration import (
     POSITIVE_WEIGHT,
     SMOOTHING,
@@ -34,15 +35,24 @@ T1_UNIT = 0.2  # working units: what one input unit is in T1
 CONTRAST_RANGE = (0.5, 3.0)
 T1_SHARE, OTHER_T1_SHARE, LABEL_SHARE = 0.3, 0.1, 0.1  # the rest: real scans repainted in any contrast
 DIFFICULTY = 0.65  # lesions at the noise teach little
+PATIENT_SHARE = 0.35
+SEQUENCE_SHARES = {"flair": 0.6, "t1": 0.2, "t1c": 0.2}
 THICK_SHARE = 0.5  # of the scans in other contrasts: clinical T2 and FLAIR have thick slices
 
 
 class AnatomyTask:
     """Input: a corrupted scan; targets: the clean scan, where it was corrupted, and the healthy tissue."""
 
-    def __init__(self, data: Path, cache: Path, t1_share: float = T1_SHARE) -> None:
-        """t1_share: of the scans that keep their own contrast."""
+    def __init__(
+        self, data: Path, cache: Path, t1_share: float = T1_SHARE, patients: str | None = None
+    ) -> None:
+        """t1_share: of the volunteers' scans that keep their own contrast.
+
+        patients: weights, relative to `cache`, that name the tissue of real scans of glioma patients; with
+        them these are learnt from, too, outside their lesions.
+        """
         self.t1_share = t1_share
+        self.patients = {} if patients is None else load_patient_scans(data, cache, cache / patients)
         self.scans = load_healthy_scans(data, cache, "train")
         self.label_brains = load_label_brains(data, cache, held_out=False)
         held_out = load_healthy_scans(data, cache, "val")
@@ -61,6 +71,10 @@ class AnatomyTask:
         return stack([self._sample(rng) for _ in range(size)])
 
     def _sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        if self.patients and rng.random() < PATIENT_SHARE:
+            scans = self.patients[str(rng.choice(list(SEQUENCE_SHARES), p=list(SEQUENCE_SHARES.values())))]
+            image, tissue, inside = augment(rng, scans[int(rng.integers(len(scans)))])
+            return _corrupted(rng, image, tissue, inside, noise=rng.uniform(0, 0.03))
         kind = rng.random()
         if kind < LABEL_SHARE:
             brain = self.label_brains[int(rng.integers(len(self.label_brains)))]
@@ -132,7 +146,12 @@ class AnatomyTask:
 def _corrupted(
     rng: np.random.Generator, image: Tensor, tissue: Tensor, brain: Tensor, noise: float = 0.0
 ) -> dict[str, Tensor]:
-    """One training sample in input units from a healthy image in working units (X,Y,Z)."""
+    """One training sample in input units from a healthy image in working units (X,Y,Z).
+
+    Nothing is learnt where `tissue` is `ILL`.
+    """
+    healthy = tissue != ILL
+    tissue = torch.where(healthy, tissue, labels.BACKGROUND)
     clean = (image * brain).clamp(0, BRIGHTEST)
     contrast = float(np.clip(levels(clean, brain)[1] / T1_UNIT, *CONTRAST_RANGE))
     fluid = float(class_means(clean, tissue.long())[labels.VENTRICLE])
@@ -146,7 +165,7 @@ def _corrupted(
     return {
         "image": to_input(bad.image + grain, brain, middle, unit)[None],
         "clean": to_input(clean + grain, brain, middle, unit)[None],
-        "weight": bad.weight[None],
-        "brain": brain[None],
+        "weight": (bad.weight * healthy)[None],
+        "brain": (brain & healthy)[None],
         "tissue": torch.where(brain, target, -1),
     }

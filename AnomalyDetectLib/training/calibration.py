@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import Scorer, score
 from AnomalyDetectLib.scoring.statistics import fit_statistics
 from AnomalyDetectLib.training import template
+from AnomalyDetectLib.training.caches import store
 from AnomalyDetectLib.training.repainted_heads import RepaintedHead
 from AnomalyDetectLib.volume import BoolArray, Volume
 
@@ -69,9 +69,8 @@ def prepared_cases(
 
 
 def _store(prepared: Prepared, file: Path) -> None:
-    part = file.with_suffix(f".{os.getpid()}.part.npz")  # another process may be at the same scan
-    np.savez_compressed(
-        part,
+    store(
+        file,
         tensor=prepared.tensor.numpy(),
         brain=prepared.brain,
         input_brain=prepared.input_brain,
@@ -82,7 +81,6 @@ def _store(prepared: Prepared, file: Path) -> None:
         overlap=prepared.alignment_overlap,
         seen=json.dumps(asdict(prepared.observations)),
     )
-    part.replace(file)
 
 
 def _restored(volume: Volume, file: Path) -> Prepared:

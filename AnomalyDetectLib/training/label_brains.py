@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from AnomalyDetectLib.training import labels, template
 from AnomalyDetectLib.training import random_fields as fields
+from AnomalyDetectLib.training.caches import store
 from AnomalyDetectLib.training.contrasts import BRIGHTEST, random_contrast
 from AnomalyDetectLib.training.heads import HELD_OUT_MAPS, label_map_mask
 from AnomalyDetectLib.volume import Affine, FloatArray, Grid
@@ -46,9 +47,7 @@ def load_label_brains(data: Path, cache: Path, held_out: bool) -> list[LabelBrai
     names = [path.name.split(".")[0] for path in sorted((data / "labelmaps_1mm").glob("*.nii.gz"))]
     if not all((folder / f"{name}.npz").exists() for name in names):
         for name, array, grid in template.head_label_maps(data):
-            part = folder / f"{name}.part.npz"
-            np.savez_compressed(part, **_on_working_grid(array, grid, affines[name]))
-            part.replace(folder / f"{name}.npz")
+            store(folder / f"{name}.npz", **_on_working_grid(array, grid, affines[name]))
     brains = []
     for name in names:
         if (name in HELD_OUT_MAPS) == held_out:

@@ -17,6 +17,7 @@ from AnomalyDetectLib.prepare.intensity import normalise
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.training import corruption, heads, labels, template
 from AnomalyDetectLib.training import random_fields as fields
+from AnomalyDetectLib.training.caches import store
 from AnomalyDetectLib.training.contrasts import recontrast
 from AnomalyDetectLib.volume import Affine
 
@@ -55,9 +56,7 @@ def load_healthy_scans(data: Path, cache: Path, split: str) -> list[HealthyScan]
         file = folder / f"{subject.name}.npz"
         if not file.exists():
             image, tissue, brain = prepare_subject(subject, affines[subject.name])
-            part = file.with_suffix(".part.npz")
-            np.savez_compressed(part, image=image.astype(np.float16), tissue=tissue, brain=brain)
-            part.replace(file)
+            store(file, image=image.astype(np.float16), tissue=tissue, brain=brain)
         with np.load(file) as arrays:
             scans.append(
                 HealthyScan(
