@@ -240,7 +240,7 @@ def joined(maps: AnomalyMaps, first: Ready, second: SecondSequence, rebuild: Reb
     """The first scan's maps with what the second sequence's rebuild has to say."""
     other = second.scan
     scored = score_second(
-        other.prepared, rebuild, other.detector.scorer, maps, second.placed.second_from_first
+        other.volume, other.prepared, rebuild, other.detector.scorer, maps, second.placed.second_from_first
     )
     return fused(maps, scored, distinct_names(first.prepared.modality, other.prepared.modality))
 

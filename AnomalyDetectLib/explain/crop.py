@@ -44,7 +44,8 @@ def crop_of(found: Explanation) -> Crop:
     grid = grid_around(case.finding, case.volume.grid)
     volume, prepared = view.scan.volume, view.scan.prepared
     box = detail.brain_box(prepared.input_brain, volume.grid)
-    healthy = detail.healthy_version(volume, prepared, residual(prepared, view.rebuild), view.z, box)
+    fine = detail.fine_structure(volume.array[box.slices], prepared, prepared.to_input.on(box.grid))
+    healthy = detail.healthy_version(volume, prepared, residual(prepared, view.rebuild), view.z, fine, box)
 
     def own(array: FloatArray) -> FloatArray:
         return resample(array, volume.grid, grid, source_from_target=view.from_case)

@@ -115,7 +115,9 @@ def score(volume: Volume, prepared: Prepared, rebuild: Rebuild, scorer: Scorer) 
     box = detail.brain_box(prepared.input_brain, volume.grid)
     way = prepared.to_input.on(box.grid)
     inside = prepared.input_brain[box.slices]
-    healthy = detail.healthy_version(volume, prepared, signed, z, box)
+    fine = detail.fine_structure(volume.array[box.slices], prepared, way)
+    healthy = detail.healthy_version(volume, prepared, signed, z, fine, box)
+    sharp = detail.sharpened(way.to_input(z), fine, prepared, rebuild.expected_sd, way)
     number = image_score(z, prepared.brain)
     template = load_template()
     regions = resample_labels(
@@ -128,7 +130,7 @@ def score(volume: Volume, prepared: Prepared, rebuild: Rebuild, scorer: Scorer) 
         brain=prepared.input_brain,
         healthy=healthy,
         residual=volume.array - healthy,
-        score=box.expand(np.where(inside, way.to_input(z), 0).astype(np.float32)),
+        score=box.expand(np.where(inside, sharp, 0)),
         uncertainty=box.expand(np.where(inside, way.to_input(uncertainty(prepared, rebuild, scorer)), 0)),
         region=region,
         image_score=number,

@@ -8,10 +8,10 @@ import numpy as np
 
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared, WayBack
-from AnomalyDetectLib.scoring.detail import brain_box
+from AnomalyDetectLib.scoring import detail
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import Scorer, image_score, uncertainty
-from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, resample_mask
+from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Volume, resample, resample_mask
 
 FIRST, SECOND = 1, 2  # codes of the map that says which sequence gave the score
 
@@ -32,15 +32,21 @@ class SecondScore:
 
 
 def score_second(
-    prepared: Prepared, rebuild: Rebuild, scorer: Scorer, first: AnomalyMaps, second_from_first: Affine
+    volume: Volume,
+    prepared: Prepared,
+    rebuild: Rebuild,
+    scorer: Scorer,
+    first: AnomalyMaps,
+    second_from_first: Affine,
 ) -> SecondScore:
     """Score a second sequence where the first scan's voxels lie, straight from the working grid: one
     interpolation.
 
-    first: the first scan's maps. second_from_first: 4x4, RAS mm of the first scan to RAS mm of the second.
+    volume, prepared, rebuild, scorer: of the second. first: the first scan's maps. second_from_first: 4x4,
+    RAS mm of the first scan to RAS mm of the second.
     """
     z = scorer.z(prepared, rebuild)
-    box = brain_box(first.brain, first.grid)
+    box = detail.brain_box(first.brain, first.grid)
     brain = np.zeros(first.grid.shape, np.bool_)
     brain[box.slices] = resample_mask(
         prepared.input_brain, prepared.to_input.input, box.grid, source_from_target=second_from_first
@@ -49,8 +55,10 @@ def score_second(
         box.grid, prepared.to_input.working, prepared.to_input.working_from_input @ second_from_first
     )
     number = image_score(z, prepared.brain)
+    scan = resample(volume.array, volume.grid, box.grid, source_from_target=second_from_first)
+    fine = detail.fine_structure(scan, prepared, way)
     return SecondScore(
-        score=box.expand(way.to_input(z)),
+        score=box.expand(detail.sharpened(way.to_input(z), fine, prepared, rebuild.expected_sd, way)),
         uncertainty=box.expand(way.to_input(uncertainty(prepared, rebuild, scorer))),
         brain=brain & first.brain,
         image_score=number,
