@@ -22,6 +22,7 @@ from AnomalyDetectLib.evaluation.healthy_contest import (
     voxel_threshold,
 )
 from AnomalyDetectLib.evaluation.lesion_contest import LesionSet, Measured, Row, lesion_sets, measure
+from AnomalyDetectLib.evaluation.painted_heads import painted_alarms
 from AnomalyDetectLib.evaluation.region_alarms import region_figures
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.pipeline import load_head_network
@@ -50,6 +51,13 @@ REGIONS = (
     "ml of false alarms per healthy scan, means of {count} scans. Thresholds: for each map that which 1 % of "
     "the voxels of these scans together reach, so that the whole brain has the same volume before and after. "
     "Regions overlap."
+)
+
+PAINTED = (
+    f"Findings of both signs at {ALARMS:g} expected false alarm, in heads that no scanner made: label maps "
+    "that nothing was trained or calibrated on, painted in new colours, every other one in thick slices. "
+    "'free' is any contrast at all, even one that no sequence has; it is calibrated as the sequence that it "
+    "looks like."
 )
 
 
@@ -85,6 +93,7 @@ def run(
         grounds[contrast] = prepare_ground(contrast, cases[contrast])
         console.print(f"{contrast}: healthy scans measured", style="dim")
         sections += list(healthy_sections(contrast, grounds[contrast]))
+    sections.append(Section("healthy heads painted from label maps", PAINTED, painted_alarms(data, network)))
     out.mkdir(parents=True, exist_ok=True)
     of_lesions: list[Section] = []
     for one in lesion_sets(data, cases, limit):
