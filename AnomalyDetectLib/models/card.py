@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a viewer reads cards without torch
 
 README = "README.md"
 FALSE_ALARMS = "false_alarms.json"
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ModelCard:
             )
         return path
 
-    def tensors(self, file: str = "weights.safetensors") -> dict[str, Tensor]:
+    def tensors(self, file: str = WEIGHTS) -> dict[str, Tensor]:
         """Verified tensors of a safetensors file as float32."""
         from safetensors.torch import load_file
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from AnomalyDetectLib.errors import ModelError
-from AnomalyDetectLib.models.card import ModelCard
+from AnomalyDetectLib.models.card import WEIGHTS, ModelCard
 from AnomalyDetectLib.models.differentiable import Differentiable
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # the zoo makes ensembles
     from AnomalyDetectLib.models.zoo import NormativeModel
 
 FAMILY = "ensemble"
-WEIGHTS = "weights.safetensors"
 RAREST = 5.0  # powers of ten: where a table ends, with some forty voxels of twenty scans beyond it
 POWERS = np.linspace(0, RAREST, 51)  # ten for each power
 STEP = 1e-4  # z: between two powers at the least, so that a larger z is always rarer
@@ -100,7 +99,7 @@ class Ensemble:
         without statistics.
         """
         self.card = card
-        tables = card.tensors(WEIGHTS)
+        tables = card.tensors()
         self.members = [
             Member(
                 model,

@@ -13,7 +13,7 @@ from AnomalyDetectLib.findings.settings import FindingsSettings
 from AnomalyDetectLib.findings.thresholds import ThresholdChoice
 from AnomalyDetectLib.io.read import case_name, read_mask, read_volume
 from AnomalyDetectLib.io.write import BRAIN, REGIONS, SEQUENCES, results_folder, write_nifti
-from AnomalyDetectLib.models.card import ModelCard
+from AnomalyDetectLib.models.card import WEIGHTS, ModelCard
 from AnomalyDetectLib.pipeline import Detection, SecondSequence
 from AnomalyDetectLib.report.findings_csv import write_findings_csv
 from AnomalyDetectLib.report.preview import write_preview
@@ -48,7 +48,7 @@ def case_report(detection: Detection, case: str, source: str, also: str = "") ->
 
 def model_used(card: ModelCard) -> ModelUsed:
     """A model as report.json names it."""
-    return ModelUsed(card.name, card.version, card.sha256.get("weights.safetensors", ""))
+    return ModelUsed(card.name, card.version, card.sha256.get(WEIGHTS, ""))
 
 
 def second_used(second: SecondSequence, source: str) -> SecondUsed:

@@ -20,6 +20,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from AnomalyDetectLib.models.card import WEIGHTS
+
 log = logging.getLogger(__name__)
 
 BEST = "best.safetensors"
@@ -146,7 +148,7 @@ def train(
         task.network.eval()
         task.fit()
         average = task.network.state_dict()
-    weights = folder / "weights.safetensors"
+    weights = folder / WEIGHTS
     save_file(_on_cpu(average), weights)
     return weights
 

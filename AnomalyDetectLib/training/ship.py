@@ -13,14 +13,14 @@ from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
 from AnomalyDetectLib.findings.healthy_components import pooled
 from AnomalyDetectLib.models import zoo
-from AnomalyDetectLib.models.card import FALSE_ALARMS, read_card, write_card
+from AnomalyDetectLib.models.card import FALSE_ALARMS, WEIGHTS, read_card, write_card
 from AnomalyDetectLib.pipeline import load_head_network
 from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
 from AnomalyDetectLib.training.config import ENSEMBLE, read_config
 from AnomalyDetectLib.training.ship_ensemble import ship_ensemble
-from AnomalyDetectLib.training.ship_slices import WEIGHTS, ship_slices, store_weights
+from AnomalyDetectLib.training.ship_slices import ship_slices, store_weights
 
 EXPECTED = (0.3, 1.0, 3.0)
 REAL = ("T1", "CT")  # contrasts whose healthy scans came from a scanner; others are repainted

@@ -15,11 +15,10 @@ from scipy import stats
 
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.models import zoo
-from AnomalyDetectLib.models.card import ModelCard, read_card, write_card
+from AnomalyDetectLib.models.card import WEIGHTS, ModelCard, read_card, write_card
 from AnomalyDetectLib.models.choice import measured, preferred, quick
 from AnomalyDetectLib.models.ensemble import (
     FAMILY,
-    WEIGHTS,
     RankTable,
     fingerprint,
     scorer_of_member,

@@ -14,7 +14,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from AnomalyDetectLib.models import zoo
-from AnomalyDetectLib.models.card import ModelCard, read_card, write_card
+from AnomalyDetectLib.models.card import WEIGHTS, ModelCard, read_card, write_card
 from AnomalyDetectLib.models.slices import SliceModel
 from AnomalyDetectLib.pipeline import load_head_network
 from AnomalyDetectLib.prepare.prepared import Prepared
@@ -27,7 +27,7 @@ from AnomalyDetectLib.volume import BoolArray
 
 Calibrate = Callable[[zoo.NormativeModel, str, dict[str, list[HealthyCase]], Console], None]
 
-WEIGHTS, CURVE = "weights.safetensors", "curve.csv"
+CURVE = "curve.csv"
 # Healthy scans of each set: fewer than the 3-D models take, for there are many families, some of them slow.
 SCANS = {"train": 8, "val": 6, "external": 5}
 OF_THE_TASK = ("family", "contrast", "corruption", "encoder")

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from AnomalyDetectLib.errors import PreparationError, ScanRefused
 from AnomalyDetectLib.io.read import read_volume
-from AnomalyDetectLib.models.card import read_card, write_card
+from AnomalyDetectLib.models.card import WEIGHTS, read_card, write_card
 from AnomalyDetectLib.models.slices import SliceModel, make_family
 from AnomalyDetectLib.pipeline import Detector, detect, load_detector
 from AnomalyDetectLib.prepare import computed_tomography
@@ -27,7 +27,7 @@ from AnomalyDetectLib.training.calibration import HealthyCase
 from AnomalyDetectLib.training.config import read_config
 from AnomalyDetectLib.training.ct_heads import ct_patients, own_slices
 from AnomalyDetectLib.training.ship import calibrate
-from AnomalyDetectLib.training.ship_slices import WEIGHTS, zoo_card
+from AnomalyDetectLib.training.ship_slices import zoo_card
 from AnomalyDetectLib.volume import Volume, dice
 
 CONFIG = Path(__file__).parents[2] / "configs" / "zoo_ct" / "ae-u-ct.toml"
