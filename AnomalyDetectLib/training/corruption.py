@@ -17,6 +17,7 @@ from AnomalyDetectLib.training.labels import CSF, VENTRICLE, WHITE
 Box = tuple[slice, slice, slice]
 FAINTEST = 0.04  # working units: about the noise of a good scan
 LARGE_SHARE, LARGE = 0.25, (7.0, 17.0)  # one large lesion alone: radius in voxels of 2 mm
+MIXED_SHARE = 0.5  # of the large ones
 PLAIN = 0.35  # what an easy lesion has at least
 
 
@@ -181,16 +182,31 @@ def corrupt(
         if rng.random() < 0.15:  # both sides at once: asymmetry alone must not give a lesion away
             places.append(np.array([clean.shape[0] - 1 - centre[0], centre[1], centre[2]]))
         for place in places:
-            shape = random_shape(rng, place, radius, clean.shape)
-            painted = _paint(rng, image, clean, shape, severity, radius, difficulty, palette)
-            image[shape.box] = painted.clamp(0, palette.brightest)
-            weight[shape.box] = torch.maximum(weight[shape.box], shape.weight())
+            for part, size in _parts(rng, place, radius, large):
+                shape = random_shape(rng, part, size, clean.shape)
+                painted = _paint(rng, image, clean, shape, severity, size, difficulty, palette)
+                image[shape.box] = painted.clamp(0, palette.brightest)
+                weight[shape.box] = torch.maximum(weight[shape.box], shape.weight())
         if radius > 5 and rng.random() < 0.3 * difficulty:
             bulge = (centre, radius)
     if bulge is not None:
         image, weight = _mass_effect(rng, image, weight, *bulge)
     inside = brain.float()
     return Corrupted(image * inside, weight * inside)
+
+
+def _parts(
+    rng: np.random.Generator, place: np.ndarray, radius: float, large: bool
+) -> list[tuple[np.ndarray, float]]:
+    """Centre and radius of what a lesion consists of: itself, and of a large one at times cysts, solid parts
+    and oedema in and around it, each with its own appearance, as in infiltrating gliomas.
+    """
+    parts = [(place, radius)]
+    if large and rng.random() < MIXED_SHARE:
+        for _ in range(int(rng.integers(2, 6))):
+            offset = rng.normal(0, 0.55 * radius, 3)
+            parts.append((place + offset, radius * float(rng.uniform(0.25, 0.7))))
+    return parts
 
 
 def _coarse_noise(
