@@ -33,7 +33,7 @@ class Patient:
 
 
 def patients(data: Path) -> dict[str, list[Patient]]:
-    """The development sets by name: glioma on FLAIR, of the patients that no model is trained on, and on T1;
+    """The development sets by name: glioma on FLAIR and on T1, of the patients that no model is trained on;
     multiple sclerosis on FLAIR (first rater).
     """
 
@@ -44,9 +44,10 @@ def patients(data: Path) -> dict[str, list[Patient]]:
             if (one / scan).exists()
         ]
 
+    held_out = glioma_patients(data, "val")
     sclerosis = sorted((data / "ms_isbi_dev").glob("*/"))
     return {
-        GLIOMA: of(glioma_patients(data, "val"), "flair.nii.gz", "mask.nii.gz", "FLAIR", 1, sizes=False),
+        GLIOMA: of(held_out, "flair.nii.gz", "mask.nii.gz", "FLAIR", 1, sizes=False),
         MULTIPLE_SCLEROSIS: of(sclerosis, "flair.nii.gz", "mask_rater1.nii.gz", "FLAIR", 1, sizes=True),
-        GLIOMA_T1: of(glioma_patients(data), "t1.nii.gz", "mask.nii.gz", "T1", -1, sizes=False),
+        GLIOMA_T1: of(held_out, "t1.nii.gz", "mask.nii.gz", "T1", -1, sizes=False),
     }

@@ -61,3 +61,15 @@ def test_the_same_seed_paints_the_same_lesions(brain: tuple[Tensor, Tensor, Tens
     clean, mask, tissue = brain
     one, two = (corruption.corrupt(np.random.default_rng(5), clean, mask, tissue, 0.6) for _ in range(2))
     assert torch.equal(one.image, two.image)
+
+
+def test_large_lesions_are_mixed_at_times_and_small_ones_are_one_piece() -> None:
+    place = np.array([40.0, 50.0, 40.0])
+    large = [corruption._parts(np.random.default_rng(seed), place, 12.0, large=True) for seed in range(40)]
+    counts = {len(parts) for parts in large}
+    assert 1 in counts
+    assert max(counts) > 2
+    assert all(np.allclose(parts[0][0], place) and parts[0][1] == 12.0 for parts in large)
+    assert all(size < 12.0 for parts in large for _, size in parts[1:])
+
+    assert len(corruption._parts(np.random.default_rng(0), place, 3.0, large=False)) == 1
