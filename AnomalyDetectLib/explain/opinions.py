@@ -62,7 +62,8 @@ def _other(case: FindingCase, view: SequenceView, card: ModelCard, load: Load) -
         raise
     except (ModelError, ScanRefused) as error:
         return Opinion(card.name, card.version, card.family, reason=str(error))
-    z = at_finding(detector.scorer.z(prepared, rebuild), view.way, case.finding)
+    own = detector.scorer.z(prepared, rebuild)
+    z = at_finding(own, view.scan.volume, prepared, rebuild, view.way, view.from_case, case.finding)
     threshold = None
     if detector.false_alarms is not None:
         expected = float(case.report.get("expected_false_alarms") or DEFAULT_FALSE_ALARMS)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from AnomalyDetectLib.prepare.prepared import Prepared, WayBack
-from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Grid, Volume
+from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Grid, Volume, resample
 
 NORMAL_Z, ABNORMAL_Z = 5.0, 10.0  # healthy scans have a thousandth of their voxels beyond the first
 FULL_DETAIL_Z = 2.0  # half of healthy voxels are far below: there, detail is noise and anatomy
@@ -73,6 +73,23 @@ def sharpened(
     in_sd = fine / np.maximum(way.to_input(unit), 1e-3 * prepared.scale)
     unusual = np.minimum(np.abs(z) / FULL_DETAIL_Z, 1)
     return np.asarray(z + DETAIL_WEIGHT * unusual * in_sd, dtype=np.float32)
+
+
+def sharpened_on(
+    way: WayBack,
+    z: FloatArray,
+    volume: Volume,
+    prepared: Prepared,
+    expected_sd: FloatArray | None,
+    scan_from_target: Affine,
+) -> FloatArray:
+    """z (X,Y,Z) on `way.input`, another lattice than the scan's, sharpened by the scan as it lies there.
+
+    volume, prepared, expected_sd: of the scan. scan_from_target: 4x4, RAS mm of the lattice to RAS mm of the
+    scan.
+    """
+    scan = resample(volume.array, volume.grid, way.input, source_from_target=scan_from_target)
+    return sharpened(way.to_input(z), fine_structure(scan, prepared, way), prepared, expected_sd, way)
 
 
 def healthy_version(

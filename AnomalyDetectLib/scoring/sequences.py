@@ -11,7 +11,7 @@ from AnomalyDetectLib.prepare.prepared import Prepared, WayBack
 from AnomalyDetectLib.scoring import detail
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import Scorer, image_score, uncertainty
-from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Volume, resample, resample_mask
+from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Volume, resample_mask
 
 FIRST, SECOND = 1, 2  # codes of the map that says which sequence gave the score
 
@@ -55,10 +55,9 @@ def score_second(
         box.grid, prepared.to_input.working, prepared.to_input.working_from_input @ second_from_first
     )
     number = image_score(z, prepared.brain)
-    scan = resample(volume.array, volume.grid, box.grid, source_from_target=second_from_first)
-    fine = detail.fine_structure(scan, prepared, way)
+    sharp = detail.sharpened_on(way, z, volume, prepared, rebuild.expected_sd, second_from_first)
     return SecondScore(
-        score=box.expand(detail.sharpened(way.to_input(z), fine, prepared, rebuild.expected_sd, way)),
+        score=box.expand(sharp),
         uncertainty=box.expand(way.to_input(uncertainty(prepared, rebuild, scorer))),
         brain=brain & first.brain,
         image_score=number,
