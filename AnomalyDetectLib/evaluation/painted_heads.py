@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import numpy as np
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.evaluation.metrics import bootstrap
 from AnomalyDetectLib.models import zoo
-from AnomalyDetectLib.pipeline import detect, load_detector
+from AnomalyDetectLib.pipeline import Detector, detect, load_detector
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
-from AnomalyDetectLib.training import heads, template
+from AnomalyDetectLib.training import heads
 from AnomalyDetectLib.training import random_fields as fields
 from AnomalyDetectLib.volume import Volume
 
@@ -27,13 +28,17 @@ BIAS = 0.08
 def painted_alarms(data: Path, network: HeadNetwork) -> list[dict[str, object]]:
     """A row a contrast: mean number of findings with 95 % bootstrap, with the model that `auto` takes."""
     rows: list[dict[str, object]] = []
+    maps = heads.load_label_heads(data, None, held_out=True)
+
+    @cache
+    def detector_for(contrast: str) -> Detector:
+        return load_detector(zoo.choose("auto", contrast), contrast=contrast)
+
     for contrast in CONTRASTS:
         counts, models, refused = [], set(), 0
-        for volume in painted_heads(data, contrast):
+        for volume in painted_heads(maps, contrast):
             try:
-                found = detect(
-                    volume, network, lambda seen: load_detector(zoo.choose("auto", seen), contrast=seen)
-                )
+                found = detect(volume, network, detector_for)
             except AnomalyDetectError:
                 refused += 1
                 continue
@@ -52,10 +57,9 @@ def painted_alarms(data: Path, network: HeadNetwork) -> list[dict[str, object]]:
     return rows
 
 
-def painted_heads(data: Path, contrast: str) -> Iterator[Volume]:
-    """The held-out label maps in one contrast, the same every time."""
-    here = {name: np.eye(4) for name, *_ in template.head_label_maps(data)}
-    for number, head in enumerate(heads.load_label_heads(data, here, held_out=True)):
+def painted_heads(maps: Sequence[heads.LabelHead], contrast: str) -> Iterator[Volume]:
+    """Label maps in one contrast, the same every time."""
+    for number, head in enumerate(maps):
         for turn in range(EACH):
             rng = np.random.default_rng([SEED, CONTRASTS.index(contrast), number, turn])
             image = heads.paint_labels(rng, head, contrast)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from AnomalyDetectLib.errors import Cancelled, ModelError, ScanRefused
 from AnomalyDetectLib.explain.case import FindingCase
-from AnomalyDetectLib.explain.views import Load, SequenceView, at_finding
+from AnomalyDetectLib.explain.views import Load, SequenceView
 from AnomalyDetectLib.findings.settings import FindingsSettings
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import ModelCard
@@ -57,13 +57,14 @@ def _other(case: FindingCase, view: SequenceView, card: ModelCard, load: Load) -
     try:
         prepared = fitting(view.scan.prepared, card, view.scan.volume.name)
         detector = load(card, prepared.modality)
-        rebuild, _ = Ready(view.scan.volume, prepared, detector).rebuilt()
+        scan = Ready(view.scan.volume, prepared, detector)
+        rebuild, _ = scan.rebuilt()
     except Cancelled:
         raise
     except (ModelError, ScanRefused) as error:
         return Opinion(card.name, card.version, card.family, reason=str(error))
-    own = detector.scorer.z(prepared, rebuild)
-    z = at_finding(own, view.scan.volume, prepared, rebuild, view.way, view.from_case, case.finding)
+    other = replace(view, scan=scan, rebuild=rebuild, z=detector.scorer.z(prepared, rebuild))
+    z = other.z_in(case.finding)
     threshold = None
     if detector.false_alarms is not None:
         expected = float(case.report.get("expected_false_alarms") or DEFAULT_FALSE_ALARMS)

@@ -14,7 +14,7 @@ from AnomalyDetectLib.models.card import ModelCard
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.pipeline import Detector, Ready, readied
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
-from AnomalyDetectLib.prepare.prepared import Prepared, WayBack
+from AnomalyDetectLib.prepare.prepared import WayBack
 from AnomalyDetectLib.scoring import detail
 from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Volume
 
@@ -45,9 +45,11 @@ class SequenceView:
         return np.asarray(self.share >= 0.5 * self.share.max())
 
     def z_in(self, finding: BoolArray) -> FloatArray:
-        """z at the finding's voxels (n,) on the grid of the case's scan."""
-        way, scan = self.way, self.scan
-        return at_finding(self.z, scan.volume, scan.prepared, self.rebuild, way, self.from_case, finding)
+        """z at the finding's voxels (n,) on the grid of the case's scan, as sharp as the score has it."""
+        box, scan = detail.brain_box(finding, self.way.input), self.scan
+        way, sd = self.way.on(box.grid), self.rebuild.expected_sd
+        sharp = detail.sharpened_on(way, self.z, scan.volume, scan.prepared, sd, self.from_case)
+        return sharp[finding[box.slices]]
 
 
 def views_of(case: FindingCase, network: HeadNetwork, load: Load) -> tuple[SequenceView, ...]:
@@ -70,24 +72,6 @@ def carrier(case: FindingCase, views: tuple[SequenceView, ...]) -> tuple[Sequenc
     peak = str(case.row.get("sequence") or "")
     chosen = next((view for view in views if view.name == peak), views[int(shares.argmax())])
     return chosen, {view.name: float(share) for view, share in zip(views, shares, strict=True)}
-
-
-def at_finding(
-    z: FloatArray,
-    volume: Volume,
-    prepared: Prepared,
-    rebuild: Rebuild,
-    way: WayBack,
-    from_case: Affine,
-    finding: BoolArray,
-) -> FloatArray:
-    """A model's z (X,Y,Z) at the finding's voxels (n,) on the grid of the case's scan, as the score has it.
-
-    volume, prepared, rebuild: of the sequence that the model saw. way, from_case: as in `SequenceView`.
-    """
-    box = detail.brain_box(finding, way.input)
-    sharp = detail.sharpened_on(way.on(box.grid), z, volume, prepared, rebuild.expected_sd, from_case)
-    return sharp[finding[box.slices]]
 
 
 def _view(

@@ -120,8 +120,11 @@ def load_real_heads(data: Path, affines: Mapping[str, Affine], split: str) -> li
     return heads
 
 
-def load_label_heads(data: Path, affines: Mapping[str, Affine], held_out: bool) -> list[LabelHead]:
-    """The 1-mm label maps, either those for training or those held out."""
+def load_label_heads(data: Path, affines: Mapping[str, Affine] | None, held_out: bool) -> list[LabelHead]:
+    """The 1-mm label maps, either those for training or those held out.
+
+    affines: from each map's space to the template's, by name; None: they stay in their own.
+    """
     heads = []
     for name, array, grid in template.head_label_maps(data):
         if (name in HELD_OUT_MAPS) != held_out:
@@ -141,7 +144,7 @@ def load_label_heads(data: Path, affines: Mapping[str, Affine], held_out: bool) 
                 head=numbers > 0,
                 tissue_2mm=torch.from_numpy(np.ascontiguousarray(dense[crop][::2, ::2, ::2])),
                 mask=functional.avg_pool3d(half[None, None], 2)[0, 0] > 0.5,
-                template_from_index=affines[name] @ grid.affine @ step,
+                template_from_index=(np.eye(4) if affines is None else affines[name]) @ grid.affine @ step,
             )
         )
     return heads

@@ -10,14 +10,13 @@ from safetensors.torch import load_file
 from scipy import ndimage
 
 from AnomalyDetectLib.errors import PreparationError
-from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.models.anatomy import AnatomyNetwork, levels, to_input
 from AnomalyDetectLib.pipeline import load_head_network
 from AnomalyDetectLib.prepare.prepared import Prepared
-from AnomalyDetectLib.training.calibration import prepared_cases
 from AnomalyDetectLib.training.labels import TISSUE_NAMES
 from AnomalyDetectLib.training.restoration import HealthyScan
-from AnomalyDetectLib.training.slice_data import glioma_patients, on_working_grid
+from AnomalyDetectLib.training.slice_data import glioma_patients, prepared_glioma
+from AnomalyDetectLib.volume import BoolArray
 
 log = logging.getLogger(__name__)
 
@@ -39,27 +38,23 @@ def load_patient_scans(data: Path, cache: Path, weights: Path) -> dict[str, list
     found: dict[str, list[HealthyScan]] = {sequence: [] for sequence in SEQUENCES}
     head = load_head_network()
     for folder in glioma_patients(data, "train")[:PATIENTS]:
-        own = cache / "flair" / folder.name
         for sequence, contrast in SEQUENCES.items():
             scan = folder / f"{sequence}.nii.gz"
             if not scan.exists():
                 continue
             try:
-                case = next(prepared_cases([scan], head, own, contrast))
+                prepared, lesion = prepared_glioma(scan, contrast, head, cache)
             except PreparationError as error:
                 log.warning("%s is left out: %s", folder.name, error)
                 continue
-            found[sequence].append(_healthy_part(folder, case.prepared, network))
+            found[sequence].append(_healthy_part(folder.name, prepared, lesion, network))
     return found
 
 
-def _healthy_part(folder: Path, prepared: Prepared, network: AnatomyNetwork) -> HealthyScan:
-    lesion = on_working_grid(read_volume(folder / "mask.nii.gz").array, prepared, share=0.25)
+def _healthy_part(name: str, prepared: Prepared, lesion: BoolArray, network: AnatomyNetwork) -> HealthyScan:
     near = torch.from_numpy(ndimage.binary_dilation(lesion, iterations=MARGIN))
     image, brain = prepared.tensor[0, 0], torch.from_numpy(prepared.brain)
     with torch.inference_mode():
-        tissue = (
-            network.restore(to_input(image, brain, *levels(image, brain))[None, None]).tissue[0].argmax(0)
-        )
-    classes = torch.where(near, ILL, tissue + 1)
-    return HealthyScan(folder.name, image.half(), torch.where(brain, classes, 0).to(torch.uint8), brain)
+        seen = network.restore(to_input(image, brain, *levels(image, brain))[None, None])
+    classes = torch.where(near, ILL, seen.tissue[0].argmax(0) + 1)
+    return HealthyScan(name, image.half(), torch.where(brain, classes, 0).to(torch.uint8), brain)

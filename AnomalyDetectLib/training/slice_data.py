@@ -18,6 +18,7 @@ from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.io.read import read_volume
 from AnomalyDetectLib.models.slices import BRIGHTEST, Batch, age_code, brain_slices, heights, to_slices
 from AnomalyDetectLib.pipeline import load_head_network
+from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.training.calibration import prepared_cases
 from AnomalyDetectLib.training.ct_heads import healthy_heads
@@ -98,15 +99,24 @@ def prepared_flair_case(folder: Path, cache: Path) -> tuple[Prepared, SliceScan]
 
     The preparation is kept in `cache`, keyed by the head network's weights.
     """
-    # The set's files share their names, and the cache goes by names: a folder for each patient.
-    own = cache / "flair" / folder.name
-    case = next(prepared_cases([folder / "flair.nii.gz"], load_head_network(), own, "FLAIR"))
-    prepared = case.prepared
-    lesion = on_working_grid(read_volume(folder / "mask.nii.gz").array, prepared, share=0.25)
+    prepared, lesion = prepared_glioma(folder / "flair.nii.gz", "FLAIR", load_head_network(), cache)
     ill = ndimage.binary_dilation(lesion.any((0, 1)), iterations=LESION_MARGIN_SLICES)
     usable = set(brain_slices(prepared.brain, LEAST_BRAIN)) - {int(k) for k in np.flatnonzero(ill)}
     image, brain = prepared.tensor[0, 0].half(), torch.from_numpy(prepared.brain)
     return prepared, SliceScan(folder.name, image, brain, tuple(sorted(usable)))
+
+
+def prepared_glioma(
+    scan: Path, contrast: str, network: HeadNetwork, cache: Path
+) -> tuple[Prepared, BoolArray]:
+    """One scan of a glioma patient on the working grid, and where (X,Y,Z) the drawn lesion or its rim is.
+
+    Raises `PreparationError` as `prepare` does.
+    """
+    # The set's files share their names, and the cache goes by names: a folder for each patient.
+    folder = scan.parent
+    prepared = next(prepared_cases([scan], network, cache / "flair" / folder.name, contrast)).prepared
+    return prepared, on_working_grid(read_volume(folder / "mask.nii.gz").array, prepared, share=0.25)
 
 
 def on_working_grid(mask: FloatArray, prepared: Prepared, share: float = 0.5) -> BoolArray:
