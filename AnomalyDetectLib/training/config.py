@@ -18,6 +18,7 @@ from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.training.anatomy import AnatomyTask
 from AnomalyDetectLib.training.brain_extraction import BrainExtractionTask
 from AnomalyDetectLib.training.loop import LoopSettings, Task, train
+from AnomalyDetectLib.training.optimizers import OPTIMIZERS
 from AnomalyDetectLib.training.restoration import RestorationTask
 from AnomalyDetectLib.training.slices import slice_task
 from AnomalyDetectLib.training.widening import widened
@@ -72,6 +73,10 @@ def read_config(path: Path) -> TrainingConfig:
             f"{path}: task {raw.get('task')!r} is unknown; there are {', '.join((*_TASKS, ENSEMBLE))}"
         )
     loop = LoopSettings(**raw.get("loop", {"steps": 0} if raw["task"] == ENSEMBLE else {}))
+    if loop.optimizer not in OPTIMIZERS:
+        raise AnomalyDetectError(
+            f"{path}: optimizer {loop.optimizer!r} is unknown; there are {', '.join(OPTIMIZERS)}"
+        )
     own = raw.get("options", {}), raw.get("start"), raw.get("summary", "")
     return TrainingConfig(raw["task"], raw["name"], loop, *own)
 

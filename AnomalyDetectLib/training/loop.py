@@ -8,7 +8,7 @@ import csv
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from AnomalyDetectLib.models.card import WEIGHTS
+from AnomalyDetectLib.training.optimizers import ADAMW, make_optimizers
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,13 @@ SEED_STRIDE = 10_000_019  # above any number of steps, so that two seeds share n
 @dataclass(frozen=True)
 class LoopSettings:
     """steps: updates in all; batch: samples a step; validate_every, checkpoint_minutes: how often; threads:
-    CPU threads. patience: validations without a lower loss after which training stops and the best weights
-    are taken; 0: never.
+    CPU threads. optimizer: see `make_optimizers`. patience: validations without a lower loss after which
+    training stops and the best weights are taken; 0: never.
     """
 
     steps: int
     batch: int = 2
+    optimizer: str = ADAMW
     learning_rate: float = 2e-3
     warmup: int = 100
     weight_decay: float = 1e-4
@@ -103,13 +105,13 @@ def train(
     torch.manual_seed(settings.seed)
     device = torch.device(settings.device)
     task.network.to(device)
-    optimizer = torch.optim.AdamW(
-        task.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    optimizers = make_optimizers(
+        task.network, settings.optimizer, settings.learning_rate, settings.weight_decay
     )
     average = {name: p.detach().clone() for name, p in task.network.state_dict().items()}
     checkpoint = folder / "checkpoint.safetensors"
     patience = Patience()
-    start, elapsed = _restore(checkpoint, task.network, optimizer, average, patience)
+    start, elapsed = _restore(checkpoint, task.network, optimizers, average, patience)
     _forget_after(folder / "curve.csv", start)
     running: dict[str, float] = {}
     began = saved = time.monotonic()
@@ -121,7 +123,7 @@ def train(
             batch = {k: v.to(device) for k, v in coming.result().items()}
             if step + 1 < settings.steps:
                 coming = prefetch.submit(_batch, task, settings, step + 1)
-            parts = _update(task, optimizer, batch, settings, step)
+            parts = _update(task, optimizers, batch, settings, step)
             decay = min(settings.average, (step + 1) / (step + 10))
             for name, value in task.network.state_dict().items():
                 average[name].lerp_(value.float(), 1 - decay)
@@ -137,7 +139,7 @@ def train(
                     save_file(_on_cpu(average), folder / BEST)
                 last = last or _exhausted(patience, settings)
             if last or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
-                _save(checkpoint, task.network, optimizer, average, step + 1, seconds, patience)
+                _save(checkpoint, task.network, optimizers, average, step + 1, seconds, patience)
                 saved = time.monotonic()
             if last:
                 break
@@ -155,21 +157,23 @@ def train(
 
 def _update(
     task: Task,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     batch: dict[str, Tensor],
     settings: LoopSettings,
     step: int,
 ) -> dict[str, float]:
     """One update of the weights; the parts of the loss."""
-    for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * learning_rate_factor(step, settings)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * learning_rate_factor(step, settings)
     # What the loss draws, such as noise or dropout, is the step's own as well.
     torch.manual_seed(settings.seed * SEED_STRIDE + step)
-    optimizer.zero_grad(set_to_none=True)
+    task.network.zero_grad(set_to_none=True)
     loss, parts = task.loss(batch)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(task.network.parameters(), 1.0)
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     return parts
 
 
@@ -240,7 +244,7 @@ def _validate(
 def _save(
     path: Path,
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     average: dict[str, Tensor],
     step: int,
     seconds: float,
@@ -248,11 +252,12 @@ def _save(
 ) -> None:
     tensors = {f"network.{name}": value.detach().contiguous() for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value.contiguous() for name, value in average.items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
-            tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value).clone(
-                memory_format=torch.contiguous_format
-            )
+    for which, optimizer in enumerate(optimizers):
+        for number, state in optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                tensors[f"optimizer.{which}.{number}.{name}"] = torch.as_tensor(value).clone(
+                    memory_format=torch.contiguous_format
+                )
     half_written = path.with_suffix(".part")
     state = {"step": step, "seconds": seconds, **asdict(patience)}
     save_file(tensors, half_written, metadata={"state": json.dumps(state)})
@@ -262,14 +267,14 @@ def _save(
 def _restore(
     path: Path,
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     average: dict[str, Tensor],
     patience: Patience,
 ) -> tuple[int, float]:
     """Load a checkpoint in place; return its step and its seconds, (0, 0.0) where there is none."""
     if not path.exists():
         return 0, 0.0
-    states: dict[int, dict[str, Tensor]] = {}
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     own: dict[str, Tensor] = {}
     with safe_open(path, framework="pt") as file:
         meta = json.loads(file.metadata()["state"])
@@ -281,10 +286,11 @@ def _restore(
             elif kind == "average":
                 average[name].copy_(value)
             else:
-                number, field = name.split(".")
-                states.setdefault(int(number), {})[field] = value
+                which, number, field = name.split(".")
+                states[int(which)].setdefault(int(number), {})[field] = value
     network.load_state_dict(own)
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     patience.lowest = float(meta.get("lowest", patience.lowest))
     patience.waited = int(meta.get("waited", patience.waited))
     return int(meta["step"]), float(meta["seconds"])

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from AnomalyDetectLib.training.loop import LoopSettings, train
+from AnomalyDetectLib.training.optimizers import make_optimizers
 
 SETTINGS = LoopSettings(steps=12, batch=4, warmup=3, validate_every=4, checkpoint_minutes=0.0, threads=1)
 
@@ -65,6 +66,46 @@ def test_a_killed_run_with_channels_last_weights_goes_on(tmp_path: Path) -> None
         train(Volumes(stop_at=7), SETTINGS, tmp_path)
     train(Volumes(), SETTINGS, tmp_path)
     assert (tmp_path / "weights.safetensors").exists()
+
+
+class Normalised(Volumes):
+    """A convolution as Muon turns it: without a bias, normalised afterwards; and one that it leaves."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        super().__init__(stop_at)
+        self.network = nn.Sequential(
+            nn.Conv3d(2, 4, 3, bias=False), nn.GroupNorm(2, 4), nn.Conv3d(4, 2, 1)
+        ).to(memory_format=torch.channels_last_3d)
+
+    def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
+        x = torch.from_numpy(rng.normal(size=(size, 2, 5, 5, 5)).astype(np.float32))
+        return {"x": x, "y": x[:, :, 1:-1, 1:-1, 1:-1]}
+
+
+MUON = replace(SETTINGS, optimizer="muon")
+
+
+def test_a_killed_run_with_muon_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
+    whole = load_file(train(Normalised(), MUON, tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train(Normalised(stop_at=7), MUON, tmp_path / "broken")
+    resumed = load_file(train(Normalised(), MUON, tmp_path / "broken"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+def test_muon_turns_all_directions_of_a_kernel_equally_far(memory_format: torch.memory_format) -> None:
+    task = Normalised()
+    task.network.to(memory_format=memory_format)  # type: ignore[call-overload]
+    before = task.network[0].weight.detach().clone()
+    loss, _ = task.loss(task.batch(np.random.default_rng(1), 4, 0.0))
+    loss.backward()
+    for optimizer in make_optimizers(task.network, "muon", 1e-2, 0.0):
+        optimizer.step()
+    moved = torch.linalg.svdvals((task.network[0].weight.detach() - before).flatten(1))
+    assert moved.min() > 0.5 * moved.max()
+    gradient = torch.linalg.svdvals(task.network[0].weight.grad.flatten(1))
+    assert gradient.min() < 0.5 * gradient.max()
 
 
 class Worsening(Line):
