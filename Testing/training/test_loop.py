@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from AnomalyDetectLib.errors import AnomalyDetectError
+from AnomalyDetectLib.training.config import read_config
 from AnomalyDetectLib.training.loop import LoopSettings, train
 from AnomalyDetectLib.training.optimizers import make_optimizers
 
@@ -155,3 +157,16 @@ def test_the_curve_has_a_row_for_every_validation(tmp_path: Path) -> None:
     train(Line(), SETTINGS, tmp_path)
     rows = (tmp_path / "curve.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "4", "8", "12"]
+
+
+def test_an_unknown_optimizer_is_named_with_those_there_are(tmp_path: Path) -> None:
+    config = tmp_path / "wrong.toml"
+    config.write_text('task = "anatomy"\nname = "wrong"\n[loop]\nsteps = 1\noptimizer = "adam"\n')
+    with pytest.raises(AnomalyDetectError, match=r"'adam' is unknown; there are adamw, muon"):
+        read_config(config)
+
+
+def test_muon_on_an_old_pytorch_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(AnomalyDetectError, match=r"needs PyTorch 2\.9 or newer.*ask for 'adamw'"):
+        make_optimizers(nn.Linear(1, 1), "muon", 1e-3, 0.0)
