@@ -56,12 +56,7 @@ def crop_of(found: Explanation) -> Crop:
     def labels(mask: BoolArray) -> BoolArray:
         return resample_labels(mask.astype(np.uint8), case.volume.grid, grid) > 0
 
-    scores = np.stack(
-        [
-            resample(one.z, one.way.working, grid, source_from_target=one.way.working_from_input)
-            for one in found.views
-        ]
-    )
+    scores = np.stack([one.score_on(grid) for one in found.views])
     shown = found.attribution
     blocks = np.zeros(grid.shape, np.int32)
     occlusion = None

@@ -16,7 +16,7 @@ from AnomalyDetectLib.pipeline import Detector, Ready, readied
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepared import WayBack
 from AnomalyDetectLib.scoring import detail
-from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Volume
+from AnomalyDetectLib.volume import Affine, BoolArray, FloatArray, Grid, Volume
 
 # Loads a model with its calibration for a contrast.
 Load = Callable[[ModelCard, str], Detector]
@@ -44,12 +44,15 @@ class SequenceView:
         """The finding (X,Y,Z): never empty, however small it is."""
         return np.asarray(self.share >= 0.5 * self.share.max())
 
+    def score_on(self, grid: Grid) -> FloatArray:
+        """z on a lattice in the space of the case's scan, as sharp as the score has it."""
+        scan, sd = self.scan, self.rebuild.expected_sd
+        return detail.sharpened_on(self.way.on(grid), self.z, scan.volume, scan.prepared, sd, self.from_case)
+
     def z_in(self, finding: BoolArray) -> FloatArray:
-        """z at the finding's voxels (n,) on the grid of the case's scan, as sharp as the score has it."""
-        box, scan = detail.brain_box(finding, self.way.input), self.scan
-        way, sd = self.way.on(box.grid), self.rebuild.expected_sd
-        sharp = detail.sharpened_on(way, self.z, scan.volume, scan.prepared, sd, self.from_case)
-        return sharp[finding[box.slices]]
+        """z at the finding's voxels (n,) on the grid of the case's scan."""
+        box = detail.brain_box(finding, self.way.input)
+        return self.score_on(box.grid)[finding[box.slices]]
 
 
 def views_of(case: FindingCase, network: HeadNetwork, load: Load) -> tuple[SequenceView, ...]:

@@ -142,6 +142,15 @@ def test_weights_and_evidence_give_the_mean_z_to_the_last_digits(
     assert (parts.weights[RESIDUAL] * raw).sum() + parts.offset == pytest.approx(parts.mean_z, abs=0.05)
 
 
+def test_the_score_that_is_shown_is_the_one_that_the_finding_was_made_from(
+    case: Path, detection: Detection, detector: Detector, head_network: HeadNetwork
+) -> None:
+    read = read_case(case, detection.findings.table[0].id, Sources())
+    (view,) = views_of(read, head_network, lambda card, contrast: detector)
+    shown = view.score_on(detection.maps.grid)
+    np.testing.assert_allclose(shown[read.finding], detection.maps.score[read.finding], atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("finding", "told"), [("77", "there are: 1"), ("0", "no such finding")], ids=["beyond the last", "zero"]
 )
