@@ -14,7 +14,7 @@ from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.scoring import detail
-from AnomalyDetectLib.scoring.evidence import ANOMALY, RANKS, RESIDUAL, TISSUE, evidence, fuse, residual
+from AnomalyDetectLib.scoring.evidence import ANOMALY, RANKS, RESIDUAL, evidence, fuse, residual
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.statistics import HealthyStatistics
 from AnomalyDetectLib.volume import FloatArray, Volume, resample_labels
@@ -22,10 +22,6 @@ from AnomalyDetectLib.volume import FloatArray, Volume, resample_labels
 STATISTICS = "statistics.safetensors"
 IMAGE_SCORES = "image_scores.json"
 TOP_SHARE = 0.001  # the image score is the mean |z| of this share of the brain's voxels
-
-# Findings in a healthy T1 scan of another scanner where 1 was set, and share of dark glioma voxels covered:
-# in full .4 and 2.7, .21; not at all 3.5 and .3, .45; by the square root 1.4 and .5, .33.
-WIDENING_IN_OWN_COLOURS = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,14 +54,9 @@ class Scorer:
     def widening(self, z: FloatArray, brain: NDArray[np.bool_]) -> float:
         """By how much a scan whose fused z (X,Y,Z) strays more than healthy ones do widens its own scale.
 
-        In full it makes up for another scanner, and eats lesions of a scan that is unusual as a whole; with
-        evidence in the scan's own colours it counts by its square root. An ensemble's members have widened
-        theirs already.
+        It makes up for another scanner. An ensemble's members have widened theirs already.
         """
-        if RANKS in self.statistics:
-            return 1.0
-        share = WIDENING_IN_OWN_COLOURS if TISSUE in self.statistics else 1.0
-        return float(self.fused.widening(z, brain) ** share)
+        return 1.0 if RANKS in self.statistics else self.fused.widening(z, brain)
 
     def image_p(self, image_score: float) -> float | None:
         """Share of healthy scans with a score at least as high, (1 + k) / (1 + n); None before
