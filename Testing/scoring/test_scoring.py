@@ -86,6 +86,19 @@ def test_statistics_survive_saving(statistics: HealthyStatistics, brain: np.ndar
     assert np.allclose(again.fused.sd[inner], statistics.sd[inner], rtol=0.2)
 
 
+def test_a_calibration_that_names_no_quantile_widens_by_the_former_one(
+    statistics: HealthyStatistics, brain: np.ndarray
+) -> None:
+    tensors = statistics.tensors("fused")
+    assert HealthyStatistics.from_tensors(tensors, "fused").quantile == statistics.quantile
+    tensors["fused.bulk"] = tensors["fused.bulk"][:1]
+    former = HealthyStatistics.from_tensors(tensors, "fused")
+    assert former.quantile == 0.8
+    z = statistics.standardise(noise(5, brain), brain)
+    z[:, 10:13] *= 20  # a lesion of a tenth of the brain: the higher quantile sees more of it
+    assert former.widening(z, brain) > statistics.widening(z, brain)
+
+
 def test_the_image_p_value_counts_healthy_scans_beyond(statistics: HealthyStatistics) -> None:
     scorer = Scorer({}, statistics, (1.0, 2.0, 3.0))
     assert scorer.image_p(2.5) == pytest.approx(0.5)
