@@ -43,14 +43,6 @@ class Line:
         return {"loss": 0.0}
 
 
-def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
-    whole = load_file(train(Line(), SETTINGS, tmp_path / "whole"))
-    with pytest.raises(KeyboardInterrupt):
-        train(Line(stop_at=7), SETTINGS, tmp_path / "broken")
-    resumed = load_file(train(Line(), SETTINGS, tmp_path / "broken"))
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-
-
 class Volumes(Line):
     """A convolution whose weights lie channels-last, as training wants them on a CPU."""
 
@@ -87,11 +79,26 @@ class Normalised(Volumes):
 MUON = replace(SETTINGS, optimizer="muon")
 
 
-def test_a_killed_run_with_muon_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
-    whole = load_file(train(Normalised(), MUON, tmp_path / "whole"))
+class Noisy(Line):
+    """Its loss draws noise, as variational and diffusion families do."""
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        return super().loss(batch | {"x": batch["x"] + torch.randn_like(batch["x"])})
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"),
+    [(Line, SETTINGS), (Noisy, SETTINGS), (Normalised, MUON)],
+    ids=["AdamW", "noise in the loss", "Muon"],
+)
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
+    task: type[Line], settings: LoopSettings, tmp_path: Path
+) -> None:
+    whole = load_file(train(task(), settings, tmp_path / "whole"))
     with pytest.raises(KeyboardInterrupt):
-        train(Normalised(stop_at=7), MUON, tmp_path / "broken")
-    resumed = load_file(train(Normalised(), MUON, tmp_path / "broken"))
+        train(task(stop_at=7), settings, tmp_path / "broken")
+    torch.randn(100)
+    resumed = load_file(train(task(), settings, tmp_path / "broken"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
@@ -127,22 +134,6 @@ def test_a_run_that_gets_no_better_stops_early_with_its_best_weights(tmp_path: P
     assert all(torch.equal(stopped[name], best[name]) for name in best)
     again = load_file(train(Worsening(), PATIENT, tmp_path / "stopped"))
     assert all(torch.equal(stopped[name], again[name]) for name in again)
-
-
-class Noisy(Line):
-    """Its loss draws noise, as variational and diffusion families do."""
-
-    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        return super().loss(batch | {"x": batch["x"] + torch.randn_like(batch["x"])})
-
-
-def test_a_killed_run_draws_the_same_noise_when_it_goes_on(tmp_path: Path) -> None:
-    whole = load_file(train(Noisy(), SETTINGS, tmp_path / "whole"))
-    with pytest.raises(KeyboardInterrupt):
-        train(Noisy(stop_at=7), SETTINGS, tmp_path / "broken")
-    torch.randn(100)
-    resumed = load_file(train(Noisy(), SETTINGS, tmp_path / "broken"))
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_a_resumed_run_writes_no_row_of_the_curve_twice(tmp_path: Path) -> None:
