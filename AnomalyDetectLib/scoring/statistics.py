@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth
 
 SHRINK = 2
 SMOOTHING_MM = 4.0
+MARGIN = 4  # voxels of a file's maps, 16 mm: no aligned brain reaches further
 LEAST_COVERAGE = 0.1
 SIMULATED_MEAN = 0.5  # what holds of simulated scans holds of real ones by half
 BULK = (1.0, 3.0)  # how far a scan may widen the healthy spread
@@ -49,21 +52,44 @@ class HealthyStatistics:
         return float(np.clip(spread(z, brain, self.quantile) / max(self.bulk, 1e-6), *BULK))
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """bfloat16 tensors at half resolution under `name`, for a file; float16 would lose small SDs."""
+        """bfloat16 tensors at half resolution under `name`, for a file; float16 would lose small SDs.
+
+        Maps on the working grid keep the voxels near the template's brain alone, seven of ten.
+        """
         shrunk = torch.from_numpy(np.stack([self.mean, self.sd]))[None]
         small = functional.avg_pool3d(shrunk, SHRINK)[0]
+        near = near_the_brain()
+        kept = small[:, near] if small.shape[1:] == near.shape else small
         bulk = torch.tensor([self.bulk, self.quantile])
-        return {f"{name}.maps": small.contiguous().bfloat16(), f"{name}.bulk": bulk}
+        return {f"{name}.maps": kept.contiguous().bfloat16(), f"{name}.bulk": bulk}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], name: str) -> HealthyStatistics:
-        """What `tensors` wrote, enlarged to the working grid."""
-        small = tensors[f"{name}.maps"].float()[None]
-        maps = functional.interpolate(small, scale_factor=SHRINK, mode="trilinear", align_corners=False)[
-            0
-        ].numpy()
+        """What `tensors` wrote, enlarged to the working grid. Far from the brain: the mean 0, the SD that of
+        the voxel that is known least.
+        """
+        small = tensors[f"{name}.maps"].float()
+        if small.ndim == 2:
+            near = near_the_brain()
+            kept, small = small, torch.zeros(2, *near.shape)
+            small[1] = kept[1].max()
+            small[:, near] = kept
+        maps = functional.interpolate(
+            small[None], scale_factor=SHRINK, mode="trilinear", align_corners=False
+        )[0].numpy()
         bulk, *quantile = tensors[f"{name}.bulk"].tolist()
         return cls(maps[0], maps[1], bulk, quantile[0] if quantile else FORMER_QUANTILE)
+
+
+@cache
+def near_the_brain() -> Tensor:
+    """Where statistics are kept: bool at half of the working grid's resolution, the template's brain and
+    `MARGIN` voxels around it.
+    """
+    brain = torch.from_numpy(load_template().brain).float()[None, None]
+    return functional.max_pool3d(
+        functional.max_pool3d(brain, SHRINK), 2 * MARGIN + 1, stride=1, padding=MARGIN
+    )[0, 0].bool()
 
 
 def spread(z: FloatArray, brain: BoolArray, quantile: float = BULK_QUANTILE) -> float:

@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from AnomalyDetectLib.errors import VolumeError
+from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.scoring.evidence import fuse
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS, Scorer, image_score, load_scorer
@@ -84,6 +85,19 @@ def test_statistics_survive_saving(statistics: HealthyStatistics, brain: np.ndar
     assert again.healthy_image_scores == (1.0, 2.0)
     inner = ndimage.binary_erosion(brain, iterations=4)  # the rim is steep, and stored at half resolution
     assert np.allclose(again.fused.sd[inner], statistics.sd[inner], rtol=0.2)
+
+
+def test_a_file_keeps_statistics_near_the_brain_and_trusts_nothing_far_from_it() -> None:
+    inside = load_template().brain
+    ramp = np.broadcast_to(np.linspace(1, 2, inside.shape[1])[None, :, None], inside.shape)
+    whole = HealthyStatistics(ramp.astype(np.float32), (2 * ramp).astype(np.float32), 1.0)
+    tensors = whole.tensors("fused")
+    assert tensors["fused.maps"].shape[1] < inside.size / 8
+    again = HealthyStatistics.from_tensors(tensors, "fused")
+    assert np.allclose(again.mean[inside], ramp[inside], atol=0.03)
+    assert np.allclose(again.sd[inside], 2 * ramp[inside], atol=0.05)
+    corner = (0, 0, 0)
+    assert (again.mean[corner], again.sd[corner]) == (0, pytest.approx(4, abs=0.1))
 
 
 def test_a_calibration_that_names_no_quantile_widens_by_the_former_one(
