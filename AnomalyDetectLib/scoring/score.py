@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,12 @@ class Scorer:
         for name, one in self.statistics.items():
             tensors |= one.tensors(name)
         save_file(tensors, statistics)
-        image_scores.write_text(json.dumps([round(s, 4) for s in self.healthy_image_scores]) + "\n")
+        save_image_scores(self.healthy_image_scores, image_scores)
+
+
+def save_image_scores(scores: Iterable[float], path: Path) -> None:
+    """Write healthy image scores (JSON), sorted."""
+    path.write_text(json.dumps([round(one, 4) for one in sorted(scores)]) + "\n")
 
 
 def load_scorer(statistics: Path, image_scores: Path | None) -> Scorer:

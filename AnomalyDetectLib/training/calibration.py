@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -171,11 +171,6 @@ def scorer_of(
 def healthy_maps(model: NormativeModel, scorer: Scorer, cases: Iterable[HealthyCase]) -> list[AnomalyMaps]:
     """What the model says of healthy scans, on their own grids."""
     return [score(case.volume, case.prepared, model.rebuild(case.prepared), scorer) for case in cases]
-
-
-def with_image_scores(scorer: Scorer, maps: Iterable[AnomalyMaps]) -> Scorer:
-    """The scorer with the image scores of held-out healthy scans."""
-    return replace(scorer, healthy_image_scores=tuple(sorted(float(m.image_score or 0.0) for m in maps)))
 
 
 def alarms_per_scan(

@@ -15,7 +15,7 @@ from AnomalyDetectLib.findings.healthy_components import pooled
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import FALSE_ALARMS, WEIGHTS, read_card, write_card
 from AnomalyDetectLib.pipeline import load_head_network
-from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS
+from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS, load_scorer, save_image_scores
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
 from AnomalyDetectLib.training.config import ENSEMBLE, read_config
@@ -68,19 +68,32 @@ def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> No
 def calibrate(
     model: zoo.NormativeModel, contrast: str, sets: dict[str, list[HealthyCase]], console: Console
 ) -> None:
-    """Fit and write a model's statistics, image scores and false-alarm table for a contrast, then its card
-    anew.
+    """Fit and write a model's statistics for a contrast, and count what they find in healthy scans.
 
-    sets: healthy cases to fit the statistics on ("train"), and held-out ones ("val", "external"). The shipped
-    table is of all held-out scans. How well it carries from one scanner to another is measured with tables of
-    one set alone, on the other set, and put onto the card.
+    sets: healthy cases to fit the statistics on ("train"), and held-out ones ("val", "external").
+    """
+    folder, card = model.card.folder, model.card
+    calibration.fit_scorer(sets["train"], model.rebuild, real=contrast in REAL).save(
+        folder / card.calibration(STATISTICS, contrast), folder / card.calibration(IMAGE_SCORES, contrast)
+    )
+    count_false_alarms(model, contrast, sets, console)
+
+
+def count_false_alarms(
+    model: zoo.NormativeModel, contrast: str, sets: dict[str, list[HealthyCase]], console: Console
+) -> None:
+    """Write a model's image scores and false-alarm table for a contrast, then its card anew.
+
+    The maps are those that a user gets: from the statistics as the file has them, at half resolution. The
+    shipped table is of all held-out scans. How well it carries from one scanner to another is measured with
+    tables of one set alone, on the other set, and put onto the card.
     """
     card = model.card
-    scorer = calibration.fit_scorer(sets["train"], model.rebuild, real=contrast in REAL)
+    scorer = load_scorer(card.folder / card.calibration(STATISTICS, contrast), None)
     maps = {which: calibration.healthy_maps(model, scorer, sets[which]) for which in ("val", "external")}
     every = [one for some in maps.values() for one in some]
-    calibration.with_image_scores(scorer, every).save(
-        card.folder / card.calibration(STATISTICS, contrast),
+    save_image_scores(
+        (float(one.image_score or 0.0) for one in every),
         card.folder / card.calibration(IMAGE_SCORES, contrast),
     )
     tables = {which: FalseAlarmTable.from_maps(some) for which, some in maps.items() if some}

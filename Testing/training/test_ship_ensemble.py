@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from AnomalyDetectLib.errors import AnomalyDetectError, ModelError
+from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import ModelCard
 from AnomalyDetectLib.models.choice import SECONDS
@@ -17,7 +18,7 @@ from AnomalyDetectLib.models.ensemble import Ensemble
 from AnomalyDetectLib.pipeline import Detector, load_detector
 from AnomalyDetectLib.scoring.evidence import RANKS, RESIDUAL, fusion_factors
 from AnomalyDetectLib.scoring.score import uncertainty
-from AnomalyDetectLib.training import ship_ensemble
+from AnomalyDetectLib.training import calibration, ship_ensemble
 from AnomalyDetectLib.training.config import train_from
 from AnomalyDetectLib.training.ship import ship_from
 from AnomalyDetectLib.training.ship_ensemble import Asked, correlation, together
@@ -116,6 +117,14 @@ def test_z_of_healthy_scans_is_that_of_single_models(detector: Detector) -> None
     z = detector.scorer.z(prepared, detector.model.rebuild(prepared))[prepared.brain]
     assert abs(z.mean()) < 0.3
     assert 0.5 < z.std() < 2
+
+
+def test_image_scores_and_false_alarms_are_of_the_maps_that_a_user_gets(detector: Detector) -> None:
+    maps = calibration.healthy_maps(detector.model, detector.scorer, healthy(2, 10))
+    scores = sorted(float(one.image_score or 0) for one in maps)
+    assert detector.scorer.healthy_image_scores == pytest.approx(scores, abs=1e-4)
+    assert detector.false_alarms is not None
+    assert detector.false_alarms.to_json() == FalseAlarmTable.from_maps(maps).to_json()
 
 
 def test_ranks_alone_decide_and_no_gradient_is_promised(detector: Detector) -> None:
