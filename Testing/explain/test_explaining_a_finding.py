@@ -19,6 +19,7 @@ from AnomalyDetectLib.explain.opinions import ASKED
 from AnomalyDetectLib.explain.parts import take_apart
 from AnomalyDetectLib.explain.views import carrier, views_of
 from AnomalyDetectLib.explain.write_why import explain_case
+from AnomalyDetectLib.findings.findings import Finding
 from AnomalyDetectLib.io.write import write_nifti
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.choice import candidates
@@ -42,11 +43,16 @@ def case(detection: Detection, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out / "patient"
 
 
+def strongest(detection: Detection) -> Finding:
+    """The most unusual finding."""
+    return max(detection.findings.table, key=lambda row: abs(row.peak_z))
+
+
 @pytest.fixture(scope="module")
 def explained(
     case: Path, detection: Detection, detector: Detector, head_network: HeadNetwork
 ) -> tuple[Path, dict[str, Any]]:
-    """The first finding's folder and numbers; fewer passes of the network than a reader's, for speed."""
+    """The strongest finding's folder and numbers; fewer passes of the network than a reader's, for speed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attribution, "STEPS", 3)
         patch.setattr(attribution, "MOST_BLOCKS", 8)
@@ -54,7 +60,7 @@ def explained(
         def load(card: Any, contrast: str) -> Detector:
             return detector if card.name == detector.card.name else load_detector(card, contrast=contrast)
 
-        return explain_case(case, detection.findings.table[0].id, head_network, load)
+        return explain_case(case, strongest(detection).id, head_network, load)
 
 
 def test_picture_and_numbers_lie_in_a_folder_of_their_own(
@@ -73,7 +79,7 @@ def test_picture_and_numbers_lie_in_a_folder_of_their_own(
 def test_the_numbers_are_those_of_the_finding(
     explained: tuple[Path, dict[str, Any]], detection: Detection
 ) -> None:
-    row, numbers = detection.findings.table[0], explained[1]
+    row, numbers = strongest(detection), explained[1]
     assert (numbers["finding"], numbers["sign"]) == (row.id, row.sign)
     assert numbers["peak_z"] == pytest.approx(row.peak_z, abs=0.01)
     assert numbers["threshold"] == pytest.approx(detection.settings.threshold, rel=1e-4)
@@ -85,7 +91,7 @@ def test_the_evidence_adds_up_to_the_findings_mean_z(
     explained: tuple[Path, dict[str, Any]], detection: Detection
 ) -> None:
     (told,) = explained[1]["evidence"].values()
-    assert told["mean_z"] == pytest.approx(detection.findings.table[0].mean_z, abs=0.5)
+    assert told["mean_z"] == pytest.approx(strongest(detection).mean_z, abs=0.5)
     assert sum(one["share"] for one in told["maps"].values()) == pytest.approx(1.0, abs=1e-3)
     # What is left is the healthy mean of the fused score.
     assert sum(one["mean_part"] for one in told["maps"].values()) == pytest.approx(told["mean_z"], abs=0.7)
@@ -114,7 +120,7 @@ def test_the_networks_answer_is_the_findings_z_and_healthy_anatomy_takes_it_away
     assert gradients["healthy_target_z"] < gradients["target_z"]
     assert gradients["sum_inside_z"] > 0
     assert gradients["places"][0]["inside"]
-    assert occlusion["finding_healthy_fall_z"] > 0.2 * numbers["occlusion"]["target_z"]
+    assert occlusion["finding_healthy_fall_z"] > 0.3 * numbers["occlusion"]["target_z"]
     assert abs(occlusion["elsewhere_healthy_fall_z"]) < occlusion["finding_healthy_fall_z"]
     assert occlusion["blocks"][0]["share_inside"] > 0
     assert 0 <= numbers["grad_cam"]["mean_inside"] <= 1
