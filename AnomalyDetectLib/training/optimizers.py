@@ -19,7 +19,7 @@ def make_optimizers(
     muon: the kernels of the 3-D convolutions that a normalisation follows, which have no bias, are turned as
     matrices (out, in x kernel) by their orthogonalised momentum (Jordan et al., "Muon", 2024), scaled to the
     size of Adam's steps (Liu et al., "Muon is scalable for LLM training", 2025), so that one learning rate
-    serves both. Raises `AnomalyDetectError` where PyTorch is too old for it.
+    serves both. Raises `AnomalyDetectError` where PyTorch is too old for it, or no kernel is there for it.
     """
     if kind == ADAMW:
         return [optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)]
@@ -29,6 +29,10 @@ def make_optimizers(
             f"update it, or ask for {ADAMW!r}"
         )
     kernels = [m.weight for m in network.modules() if isinstance(m, nn.Conv3d) and m.bias is None]
+    if not kernels:
+        raise AnomalyDetectError(
+            f"optimizer {MUON!r}: the network has no 3-D convolution without a bias; ask for {ADAMW!r}"
+        )
     matrices = [nn.Parameter(in_rows(kernel.data, kernel).view(len(kernel), -1)) for kernel in kernels]
     own = {id(kernel) for kernel in kernels}
     rest = [weight for weight in network.parameters() if id(weight) not in own]

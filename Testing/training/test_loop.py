@@ -161,3 +161,8 @@ def test_muon_on_an_old_pytorch_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delattr(torch.optim, "Muon")
     with pytest.raises(AnomalyDetectError, match=r"needs PyTorch 2\.9 or newer.*ask for 'adamw'"):
         make_optimizers(nn.Linear(1, 1), "muon", 1e-3, 0.0)
+
+
+def test_muon_for_a_network_without_3d_convolutions_says_what_to_do() -> None:
+    with pytest.raises(AnomalyDetectError, match=r"no 3-D convolution without a bias; ask for 'adamw'"):
+        make_optimizers(nn.Linear(1, 1), "muon", 1e-3, 0.0)
