@@ -9,6 +9,7 @@ from AnomalyDetectLib.errors import AnomalyDetectError
 
 ADAMW, MUON = "adamw", "muon"
 OPTIMIZERS = (ADAMW, MUON)
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 
 
 def make_optimizers(
@@ -16,7 +17,7 @@ def make_optimizers(
 ) -> list[optim.Optimizer]:
     """What updates all weights of a network.
 
-    muon: the kernels of the 3-D convolutions that a normalisation follows, which have no bias, are turned as
+    muon: the kernels of the convolutions that a normalisation follows, which have no bias, are turned as
     matrices (out, in x kernel) by their orthogonalised momentum (Jordan et al., "Muon", 2024), scaled to the
     size of Adam's steps (Liu et al., "Muon is scalable for LLM training", 2025), so that one learning rate
     serves both. Raises `AnomalyDetectError` where PyTorch is too old for it, or no kernel is there for it.
@@ -28,10 +29,10 @@ def make_optimizers(
             f"optimizer {MUON!r} needs PyTorch 2.9 or newer, this is {torch.__version__}; "
             f"update it, or ask for {ADAMW!r}"
         )
-    kernels = [m.weight for m in network.modules() if isinstance(m, nn.Conv3d) and m.bias is None]
+    kernels = [m.weight for m in network.modules() if isinstance(m, CONVOLUTIONS) and m.bias is None]
     if not kernels:
         raise AnomalyDetectError(
-            f"optimizer {MUON!r}: the network has no 3-D convolution without a bias; ask for {ADAMW!r}"
+            f"optimizer {MUON!r}: the network has no convolution without a bias; ask for {ADAMW!r}"
         )
     matrices = [nn.Parameter(in_rows(kernel.data, kernel).view(len(kernel), -1)) for kernel in kernels]
     own = {id(kernel) for kernel in kernels}

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from AnomalyDetectLib.devices import bfloat16_is_fast
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.models.slices import BRIGHTEST, Batch, SliceFamily, make_family
 from AnomalyDetectLib.training.slice_corruption import CORRUPTIONS, Corruption
@@ -64,7 +65,9 @@ class SliceTask:
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The family's own."""
-        return self.network.loss(batch)
+        device = batch["image"].device.type
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16_is_fast(device)):
+            return self.network.loss(batch)
 
     def validate(self) -> dict[str, float]:
         """Mean loss over fixed slices of held-out healthy scans."""

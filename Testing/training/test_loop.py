@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from AnomalyDetectLib.errors import AnomalyDetectError
+from AnomalyDetectLib.models.slices import make_family
 from AnomalyDetectLib.training.config import read_config
 from AnomalyDetectLib.training.loop import LoopSettings, train
 from AnomalyDetectLib.training.optimizers import make_optimizers
@@ -163,6 +164,16 @@ def test_muon_on_an_old_pytorch_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
         make_optimizers(nn.Linear(1, 1), "muon", 1e-3, 0.0)
 
 
-def test_muon_for_a_network_without_3d_convolutions_says_what_to_do() -> None:
-    with pytest.raises(AnomalyDetectError, match=r"no 3-D convolution without a bias; ask for 'adamw'"):
+def test_muon_for_a_network_without_such_convolutions_says_what_to_do() -> None:
+    with pytest.raises(AnomalyDetectError, match=r"no convolution without a bias; ask for 'adamw'"):
         make_optimizers(nn.Linear(1, 1), "muon", 1e-3, 0.0)
+
+
+def test_muon_turns_the_kernels_of_the_2d_families_and_leaves_the_rest_to_adamw() -> None:
+    network = make_family("auto-encoder", size=32)
+    adamw, muon = make_optimizers(network, "muon", 1e-3, 0.0)
+    kernels = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d) and m.bias is None]
+    turned = [kernel for group in muon.param_groups for kernel in group["params"]]
+    assert sorted(kernel.numel() for kernel in turned) == sorted(kernel.numel() for kernel in kernels)
+    left = sum(weight.numel() for group in adamw.param_groups for weight in group["params"])
+    assert left + sum(kernel.numel() for kernel in turned) == sum(w.numel() for w in network.parameters())
