@@ -44,14 +44,19 @@ class AnatomyTask:
     """Input: a corrupted scan; targets: the clean scan, where it was corrupted, and the healthy tissue."""
 
     def __init__(
-        self, data: Path, cache: Path, t1_share: float = T1_SHARE, patients: str | None = None
+        self,
+        data: Path,
+        cache: Path,
+        t1_share: float = T1_SHARE,
+        patients: str | None = None,
+        deformation: float = 1.0,
     ) -> None:
-        """t1_share: of the volunteers' scans that keep their own contrast.
+        """t1_share: of the volunteers' scans that keep their own contrast. deformation: see `augment`.
 
         patients: weights, relative to `cache`, that name the tissue of real scans of glioma patients; with
         them these are learnt from, too, outside their lesions.
         """
-        self.t1_share = t1_share
+        self.t1_share, self.deformation = t1_share, deformation
         self.patients = {} if patients is None else load_patient_scans(data, cache, cache / patients)
         self.scans = load_healthy_scans(data, cache, "train")
         self.label_brains = load_label_brains(data, cache, held_out=False)
@@ -73,7 +78,9 @@ class AnatomyTask:
     def _sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
         if self.patients and rng.random() < PATIENT_SHARE:
             scans = self.patients[str(rng.choice(list(SEQUENCE_SHARES), p=list(SEQUENCE_SHARES.values())))]
-            image, tissue, inside = augment(rng, scans[int(rng.integers(len(scans)))])
+            image, tissue, inside = augment(
+                rng, scans[int(rng.integers(len(scans)))], deformation=self.deformation
+            )
             return _corrupted(rng, image, tissue, inside, noise=rng.uniform(0, 0.03))
         kind = rng.random()
         if kind < LABEL_SHARE:
@@ -85,7 +92,7 @@ class AnatomyTask:
                 contrast = "T1" if kind < LABEL_SHARE + self.t1_share + OTHER_T1_SHARE else None
                 scan = replace(scan, image=recontrast(rng, scan.image.float(), scan.tissue, contrast))
         thick = 0.3 if LABEL_SHARE <= kind < LABEL_SHARE + self.t1_share else THICK_SHARE
-        image, tissue, inside = augment(rng, scan, thick)
+        image, tissue, inside = augment(rng, scan, thick, self.deformation)
         return _corrupted(rng, image, tissue, inside, noise=rng.uniform(0, 0.05))
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:

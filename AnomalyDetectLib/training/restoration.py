@@ -80,24 +80,30 @@ def prepare_subject(
     return scaled, tissue, brain
 
 
-def augment(rng: np.random.Generator, scan: HealthyScan, thick: float = 0.3) -> tuple[Tensor, Tensor, Tensor]:
+def augment(
+    rng: np.random.Generator, scan: HealthyScan, thick: float = 0.3, deformation: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Image, tissue and brain (X,Y,Z) with another pose, shape, contrast curve, resolution, bias, noise and
     mask rim.
 
-    thick: share of the scans that get thick slices.
+    thick: share of the scans that get thick slices. deformation: how much further than usual scans are bent
+    and scaled, and how much more often they are bent: at 2 all of those that get another pose.
     """
     image, tissue, brain = scan.image.float(), scan.tissue, scan.brain
     size = (image.shape[0], image.shape[1], image.shape[2])
     if rng.random() < 0.85:
         centre = (np.array(size) - 1) / 2
-        linear = fields.random_rotation(rng, 5) @ np.diag(np.exp(rng.normal(0, 0.03, 3)))
+        linear = fields.random_rotation(rng, 5) @ np.diag(np.exp(rng.normal(0, 0.03 * deformation, 3)))
         index_map = np.eye(4)
         index_map[:3, :3] = linear
         index_map[:3, 3] = centre - linear @ centre + rng.normal(0, 1.0, 3)
         bend = None
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 * deformation:
             bend = torch.stack(
-                [fields.smooth_noise(rng, size, (6, 7, 6), rng.uniform(0.2, 1.3)) for _ in range(3)]
+                [
+                    fields.smooth_noise(rng, size, (6, 7, 6), deformation * rng.uniform(0.2, 1.3))
+                    for _ in range(3)
+                ]
             )
         image = fields.sample_affine(image[None], index_map, size, bend)[0]
         flags = torch.stack([tissue.float(), brain.float()])
