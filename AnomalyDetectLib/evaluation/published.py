@@ -15,8 +15,8 @@ MEISSEN = "Meissen et al. 2021, FLAIR, multiple sclerosis (MSLUB; MSSEG2015)"
 THRESHOLD = f"{MEISSEN}: best Dice .374; .431, and glioma (BraTS) .738, by a threshold on FLAIR alone"
 DIFFUSION_T1 = "best voxel AP in print on T1 glioma .535, for any family"
 RESTORATION = (
-    "Naval Marimont et al. 2024 (DISYRE), T2 glioma (BraTS): voxel AP .75; .81 is quoted for a later version, "
-    "which we could not check"
+    "Naval Marimont et al. 2024 (DISYRE), T2 glioma (BraTS): voxel AP .75; .81 is quoted for a later "
+    "version, which we could not check"
 )
 
 # By model, without the ending for its contrast.

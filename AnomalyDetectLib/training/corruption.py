@@ -4,7 +4,7 @@ severity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ FAINTEST = 0.04  # working units: about the noise of a good scan
 LARGE_SHARE, LARGE = 0.25, (7.0, 17.0)  # one large lesion alone: radius in voxels of 2 mm
 MIXED_SHARE = 0.5  # of the large ones
 PLAIN = 0.35  # what an easy lesion has at least
+RIM, CORE = (0.15, 0.9), (0.1, 0.8)  # of an enhancing lesion, against the tissue there, T1 units
+RIM_VOXELS = (0.8, 3.5)
+BRIGHT_RIMS = 0.75  # of these; else dark around bright
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ def _paint(
     blend = weight * rng.uniform(0.5, 1.0)
     if kind < 0.54 or radius < 3:  # homogeneous, its texture gone
         return here * (1 - blend) + blend * colour
+    if kind < 0.67:
+        return _enhancing(rng, here, colour - amplitude, shape, radius, palette)
     if kind < 0.8:  # ring, core and halo
         core = shape.weight(rng.uniform(0.35, 0.8))
         halo = torch.sigmoid((rng.uniform(1.2, 1.6) - shape.distance) / (shape.softness + 0.1))
@@ -131,6 +136,23 @@ def _paint(
     shift = [int(s) for s in rng.integers(-18, 19, 3)]  # tissue from elsewhere
     foreign = torch.roll(clean, shift, (0, 1, 2))[shape.box]
     return here * (1 - blend) + blend * (foreign + 0.3 * amplitude)
+
+
+def _enhancing(
+    rng: np.random.Generator, here: Tensor, tissue: Tensor, shape: Shape, radius: float, palette: Palette
+) -> Tensor:
+    """A rim around a core of the other sign, both strong, as contrast agent, haemorrhage and necrosis make
+    them; between white matter and fluid in colour they would pass for a gyrus.
+
+    here: what is in the box. tissue: the healthy tissue's colour there, both (x,y,z) of the box.
+    """
+    rim, core = rng.uniform(*RIM), rng.uniform(*CORE)
+    side = palette.contrast * (1 if rng.random() < BRIGHT_RIMS else -1)
+    thickness = float(np.clip(rng.uniform(*RIM_VOXELS) / radius, 0.15, 0.65))
+    sharp = replace(shape, softness=min(shape.softness, 0.25 * thickness))  # else the rim is blurred away
+    weight, inner = sharp.weight(), sharp.weight(1 - thickness)
+    out = here * (1 - weight) + weight * (tissue + side * rim)
+    return out * (1 - inner) + inner * (tissue.mean() - side * core)
 
 
 def _centres(rng: np.random.Generator, brain: Tensor, tissue: Tensor, count: int, spots: bool) -> np.ndarray:

@@ -73,3 +73,22 @@ def test_large_lesions_are_mixed_at_times_and_small_ones_are_one_piece() -> None
     assert all(size < 12.0 for parts in large for _, size in parts[1:])
 
     assert len(corruption._parts(np.random.default_rng(0), place, 3.0, large=False)) == 1
+
+
+@pytest.mark.parametrize("contrast", [1.0, 0.5])
+def test_an_enhancing_lesion_has_a_rim_and_a_core_of_the_other_sign(contrast: float) -> None:
+    size, centre, radius = torch.Size((40, 40, 40)), np.full(3, 20.0), 9.0
+    palette, signs = corruption.Palette(contrast=contrast), []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        shape = corruption.random_shape(rng, centre, radius, size)
+        tissue = torch.ones_like(shape.distance)
+        painted = corruption._enhancing(rng, tissue, tissue, shape, radius, palette)
+        change = painted - tissue
+        core = change.flatten()[shape.distance.flatten().argsort()[:20]].mean()
+        rim = change[(shape.distance - 0.92).abs() < 0.05].mean()
+        assert core * rim < 0
+        assert 0.05 * contrast < abs(core) < contrast
+        assert change[shape.distance > 2].abs().max() < 0.05
+        signs.append(float(rim) > 0)
+    assert 0 < sum(not bright for bright in signs) < sum(signs)
