@@ -31,6 +31,7 @@ from AnomalyDetectLib.scoring.score import Scorer, score
 from AnomalyDetectLib.scoring.statistics import fit_statistics
 from AnomalyDetectLib.training import template
 from AnomalyDetectLib.training.caches import store
+from AnomalyDetectLib.training.painted_heads import PaintedHead, calibration_heads
 from AnomalyDetectLib.training.repainted_heads import RepaintedHead
 from AnomalyDetectLib.volume import BoolArray, Volume
 
@@ -51,7 +52,10 @@ class HealthyCase:
 
 
 def prepared_cases(
-    scans: Iterable[Path | RepaintedHead], network: HeadNetwork, cache: Path, modality: str | None = None
+    scans: Iterable[Path | RepaintedHead | PaintedHead],
+    network: HeadNetwork,
+    cache: Path,
+    modality: str | None = None,
 ) -> Iterator[HealthyCase]:
     """Read and prepare scans one by one, as the product does; what was prepared before is read from `cache`.
 
@@ -128,11 +132,17 @@ def healthy_heads(data: Path, which: str, contrast: str) -> list[Path] | list[Re
 def healthy_sets(
     data: Path, contrast: str, network: HeadNetwork, cache: Path
 ) -> dict[str, list[HealthyCase]]:
-    """The healthy sets that a model is calibrated on, prepared: "train", "val" and "external"."""
-    return {
-        which: list(prepared_cases(healthy_heads(data, which, contrast), network, cache))
-        for which in ("train", "val", "external")
+    """The healthy sets that a model is calibrated on, prepared: "train" and "val"; for T1 "external", from
+    another scanner, for other contrasts "painted", from the label maps for training.
+    """
+    named: dict[str, list[Path] | list[RepaintedHead] | list[PaintedHead]] = {
+        which: healthy_heads(data, which, contrast) for which in ("train", "val")
     }
+    if contrast == "T1":
+        named["external"] = healthy_scans(data, "external")
+    else:
+        named["painted"] = calibration_heads(data, contrast)
+    return {which: list(prepared_cases(scans, network, cache)) for which, scans in named.items()}
 
 
 def evenly(members: Sequence[Member], count: int | None) -> list[Member]:

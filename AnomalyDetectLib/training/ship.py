@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def calibrate(
 ) -> None:
     """Fit and write a model's statistics for a contrast, and count what they find in healthy scans.
 
-    sets: healthy cases to fit the statistics on ("train"), and held-out ones ("val", "external").
+    sets: healthy cases to fit the statistics on ("train"), and those that weren't ("val" and others).
     """
     folder, card = model.card.folder, model.card
     calibration.fit_scorer(sets["train"], model.rebuild, real=contrast in REAL).save(
@@ -85,23 +86,27 @@ def count_false_alarms(
     """Write a model's image scores and false-alarm table for a contrast, then its card anew.
 
     The maps are those that a user gets: from the statistics as the file has them, at half resolution. The
-    shipped table is of all held-out scans. How well it carries from one scanner to another is measured with
-    tables of one set alone, on the other set, and put onto the card.
+    shipped table is of all sets but "train" together. How well it carries from one scanner, or kind of head,
+    to another is measured with tables of one set alone, on the other set, and put onto the card.
     """
     card = model.card
     scorer = load_scorer(card.folder / card.calibration(STATISTICS, contrast), None)
-    maps = {which: calibration.healthy_maps(model, scorer, sets[which]) for which in ("val", "external")}
+    maps = {
+        which: calibration.healthy_maps(model, scorer, cases)
+        for which, cases in sets.items()
+        if which != "train" and cases
+    }
     every = [one for some in maps.values() for one in some]
     save_image_scores(
         (float(one.image_score or 0.0) for one in every),
         card.folder / card.calibration(IMAGE_SCORES, contrast),
     )
-    tables = {which: FalseAlarmTable.from_maps(some) for which, some in maps.items() if some}
+    tables = {which: FalseAlarmTable.from_maps(some) for which, some in maps.items()}
     table = FalseAlarmTable(pooled(one.components for one in tables.values()))
     counts = card.folder / card.calibration(FALSE_ALARMS, contrast)
     counts.write_text(table.to_json(), encoding="utf-8")
     figures: dict[str, object] = {}
-    for one, other in (("val", "external"), ("external", "val")) if maps["external"] else ():
+    for one, other in itertools.permutations(maps, 2):
         found = calibration.alarms_per_scan(tables[one], EXPECTED, maps[other])
         name = f"findings per healthy {other} scan at 0.3, 1, 3 expected from {one} alone"
         figures[name] = ", ".join(f"{count:.2f}" for count in found)

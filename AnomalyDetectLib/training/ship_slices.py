@@ -105,7 +105,7 @@ def ship_slices(
             calibrate(model, "T1", healthy_t1(data, runs), console)
         elif model.card.contrasts == ("CT",):
             heads = {which: list(ct_heads.healthy_heads(data, runs, which)) for which in ("train", "val")}
-            calibrate(model, "CT", heads | {"external": []}, console)
+            calibrate(model, "CT", heads, console)
         elif model.card.contrasts == ("FLAIR",):
             flair_scorer(model, data, runs).save(folder / STATISTICS, folder / IMAGE_SCORES)
             write_card(model.card)  # with the checksums of the statistics
