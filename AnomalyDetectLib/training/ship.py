@@ -109,6 +109,8 @@ def count_false_alarms(
     for one, other in itertools.permutations(maps, 2):
         found = calibration.alarms_per_scan(tables[one], EXPECTED, maps[other])
         name = f"findings per healthy {other} scan at 0.3, 1, 3 expected from {one} alone"
-        figures[name if contrast == "T1" else f"{name}, {contrast}"] = ", ".join(f"{count:.2f}" for count in found)
+        figures[name if contrast == "T1" else f"{name}, {contrast}"] = ", ".join(
+            f"{count:.2f}" for count in found
+        )
     write_card(replace(card, figures=card.figures | figures))
     console.print(f"{card.name}, {contrast}: calibrated on {len(every)} held-out healthy scans", figures)
