@@ -49,8 +49,9 @@ class Shape:
 
 def random_shape(rng: np.random.Generator, centre: np.ndarray, radius: float, size: torch.Size) -> Shape:
     """A turned ellipsoid of about `radius` voxels around `centre`, its border roughened, sharp or
-    infiltrating.
+    infiltrating. A centre outside the volume is moved to its face.
     """
+    centre = np.clip(centre, 0, np.array(size) - 1)
     radii = radius * np.exp(rng.normal(0, 0.22, 3))
     reach = np.ceil(radii.max() * 1.8).astype(int) + 2
     low = np.maximum(centre.astype(int) - reach, 0)

@@ -92,3 +92,12 @@ def test_an_enhancing_lesion_has_a_rim_and_a_core_of_the_other_sign(contrast: fl
         assert change[shape.distance > 2].abs().max() < 0.05
         signs.append(float(rim) > 0)
     assert 0 < sum(not bright for bright in signs) < sum(signs)
+
+
+def test_a_part_that_falls_outside_the_volume_is_painted_at_its_face() -> None:
+    size = torch.Size((24, 24, 24))
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        shape = corruption.random_shape(rng, np.array([12.0, 60.0, -30.0]), 3.0, size)
+        assert torch.zeros(size)[shape.box].shape == shape.distance.shape
+        assert min(shape.distance.shape) > 0
