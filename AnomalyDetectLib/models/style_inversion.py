@@ -93,7 +93,7 @@ class StyleInversion(SliceFamily):
             left = inside_mean((clean - self._inverted(batch, clean, 0)).square(), batch["brain"])
             return left, {"l2": left.item()}
         style = self.mapping(torch.randn(len(clean), self.latent, device=clean.device))
-        self.average.lerp_(style.detach().mean(0), 1 - AVERAGE)
+        self.average.lerp_(style.detach().float().mean(0), 1 - AVERAGE)
         made = self.generator(style)
         _, fooled = as_it_is(self.discriminator, made)
         real = clean.detach().requires_grad_()
