@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from AnomalyDetectLib.devices import bfloat16_is_fast
+from AnomalyDetectLib.devices import in_bfloat16
 from AnomalyDetectLib.evaluation.metrics import average_precision
 from AnomalyDetectLib.models.anatomy import AnatomyNetwork, Restored, levels, to_input
 from AnomalyDetectLib.training import corruption, labels
@@ -100,8 +100,7 @@ class AnatomyTask:
         everywhere; cross-entropy of the healthy tissue; Gaussian likelihood of what is left, for the variance
         alone.
         """
-        device = batch["image"].device.type
-        with torch.autocast(device, torch.bfloat16, enabled=bfloat16_is_fast(device)):
+        with in_bfloat16(batch["image"].device.type):
             out = Restored(*(maps.float() for maps in self.network.restore(batch["image"])))
         inside, target = batch["brain"].float(), batch["weight"]
         voxels, corrupted = inside.sum(), target.sum() + SMOOTHING

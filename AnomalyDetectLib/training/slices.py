@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from AnomalyDetectLib.devices import bfloat16_is_fast
+from AnomalyDetectLib.devices import in_bfloat16
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.models.slices import BRIGHTEST, Batch, SliceFamily, make_family
 from AnomalyDetectLib.training.slice_corruption import CORRUPTIONS, Corruption
@@ -65,8 +65,7 @@ class SliceTask:
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The family's own."""
-        device = batch["image"].device.type
-        with torch.autocast(device, torch.bfloat16, enabled=bfloat16_is_fast(device)):
+        with in_bfloat16(batch["image"].device.type):
             return self.network.loss(batch)
 
     def validate(self) -> dict[str, float]:
