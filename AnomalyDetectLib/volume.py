@@ -117,6 +117,14 @@ def smooth(array: FloatArray, sigma_voxels: tuple[float, float, float]) -> Float
     return np.asarray(sitk.GetArrayFromImage(image))
 
 
+def smooth_inside(array: FloatArray, brain: BoolArray, sigma: float) -> FloatArray:
+    """Gaussian smoothing (X,Y,Z) that doesn't mix in what lies outside the brain; 0 there."""
+    sigmas = (sigma, sigma, sigma)
+    share = smooth(brain.astype(np.float32), sigmas)
+    inside = smooth(np.where(brain, array, 0).astype(np.float32), sigmas)
+    return np.where(brain, inside / np.maximum(share, 0.05), 0).astype(np.float32)
+
+
 def resample(
     array: NDArray[Any],
     source: Grid,

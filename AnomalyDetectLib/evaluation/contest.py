@@ -10,14 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-from AnomalyDetectLib.evaluation.rivals import UNTRAINED, rival_maps
 from AnomalyDetectLib.findings.engine import FindingsEngine
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
 from AnomalyDetectLib.findings.findings import Findings
 from AnomalyDetectLib.findings.healthy_components import HealthyComponents, count_components, pooled
 from AnomalyDetectLib.findings.settings import FindingsSettings
 from AnomalyDetectLib.models import zoo
+from AnomalyDetectLib.models.choice import UNTRAINED
 from AnomalyDetectLib.models.rebuild import Rebuild
+from AnomalyDetectLib.models.rivals import rival_maps
 from AnomalyDetectLib.pipeline import Detector, chosen, load_detector
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
@@ -85,19 +86,11 @@ def open_contest(contrast: str, healthy: Mapping[str, Sequence[HealthyCase]]) ->
     expected false alarms from all sets, as the models' do.
     """
     cards = zoo.preferred_cards(contrast)
-    atlas = atlas_of(contrast)
+    atlas = zoo.atlas_of(contrast)
     raw = Contest(tuple(load_detector(card, contrast=contrast) for card in cards), atlas)
     scaled = Contest(raw.detectors, atlas, scales_of(raw, [case.prepared for case in healthy["val"]]))
     every = [case for cases in healthy.values() for case in cases]
     return Contest(raw.detectors, atlas, scaled.scales, _tables(scaled, every))
-
-
-def atlas_of(contrast: str) -> dict[str, FloatArray] | None:
-    """Mean and SD (X,Y,Z) of healthy brains from the model atlas-z, None where it has no such contrast."""
-    for card in zoo.cards():
-        if card.family == "atlas-z" and contrast in card.contrasts:
-            return {name: value.numpy() for name, value in card.tensors().items()}
-    return None
 
 
 def is_rival(name: str) -> bool:

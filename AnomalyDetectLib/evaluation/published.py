@@ -20,8 +20,10 @@ RESTORATION = (
 )
 
 # By model, without the ending for its contrast.
+INTENSITY = ("intensity", "intensity-plain", "intensity-2mm", "intensity-4mm", "intensity-equalised")
+RIVALS = (*INTENSITY, "intensity-mirror", "mirror", "atlas-z", "atlas-mirror")
 FIGURES = {
-    "intensity": THRESHOLD,
+    **dict.fromkeys(INTENSITY, THRESHOLD),
     "ae-l2": f"{MEISSEN}: dense auto-encoder, best Dice .271; .185, AP .163; .080",
     "f-anogan": f"{MEISSEN}: best Dice .283; .342, AP .221; .255",
     "vae-restoration": f"{MEISSEN}: best Dice .333; .272, AP .275; .202. Chen et al. 2020: AUROC .13 above "
@@ -68,18 +70,15 @@ UNTRAINED_WHY = {
 def answer(row: str, contrast: str) -> str:
     """One sentence for a row of the table of a contrast: the figure in print, then why the row differs."""
     model, _, part = row.partition(", ")
-    if row.startswith("("):
-        figure = THRESHOLD if model.startswith("(intensity") and "mirror" not in row else NONE
-        return f"{figure}; {UNTRAINED_WHY[contrast]}."
     base = model.removesuffix(f"-{contrast.lower()}")
     if part:
         return f"{NONE} of this score alone; see {model}."
-    why = UNTRAINED_WHY if base in ("intensity", "atlas-z") else WHY
+    why = UNTRAINED_WHY if base in RIVALS else WHY
     return f"{_figure(base, contrast)}; {why[contrast]}."
 
 
 def _figure(base: str, contrast: str) -> str:
-    if contrast == "CT" and base not in ("intensity", *FEATURES):
+    if contrast == "CT" and base not in (*RIVALS, *FEATURES):
         if base == "ae-u":
             return UNCERTAIN_CT
         return PASTING_CT if base in PASTED else REBUILDING_CT

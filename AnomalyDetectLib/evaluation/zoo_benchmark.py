@@ -11,14 +11,13 @@ from rich.console import Console
 
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.evaluation.ranking import Interval, Ranked, leak
-from AnomalyDetectLib.evaluation.rivals import UNTRAINED
 from AnomalyDetectLib.evaluation.zoo_cases import SETS, ZooCase, ZooSet, healthy_ground, lesion_cases
 from AnomalyDetectLib.evaluation.zoo_figures import AP, PATIENTS, SLICE_AP, Table, measure
-from AnomalyDetectLib.evaluation.zoo_looks import Contestant, Entrant, Rivals, Watch
+from AnomalyDetectLib.evaluation.zoo_looks import Contestant, Watch
 from AnomalyDetectLib.evaluation.zoo_tables import printed, shown, write
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import read_card, write_card
-from AnomalyDetectLib.models.choice import SECONDS, deciding_figure
+from AnomalyDetectLib.models.choice import SECONDS, UNTRAINED, best, deciding_figure
 from AnomalyDetectLib.scoring.score import STATISTICS, load_scorer
 
 CONTRASTS = tuple(dict.fromkeys(which.contrast for which in SETS))
@@ -70,35 +69,34 @@ def run(data: Path, out: Path, choice: Choice, console: Console) -> None:
                 sets[which], tables[which], chances[which] = cases, {}, chance_of(cases)
         healthy, others = healthy_ground(data, out.parent, contrast, choice.limit)
         bright = all(which.bright for which in sets)
-        models = contestants_for(contrast, choice.models)
-        entrants: list[Entrant] = [Rivals.open(contrast, healthy), *models]
-        for entrant in entrants:
-            with console.status(entrant.name) as status:
-                watch = Watch(entrant, bright, choice.slow_limit, status.update)
+        for model in contestants_for(contrast, choice.models):
+            with console.status(model.name) as status:
+                watch = Watch(model, bright, choice.slow_limit, status.update)
                 found = measure(watch, healthy, others, sets)
             for which, rows in found.items():
                 tables[which] |= rows
-            seconds.setdefault(entrant.name, []).extend(watch.seconds)
+            seconds.setdefault(model.name, []).extend(watch.seconds)
             write(out, tables, chances)
-            console.print(f"{contrast}: {entrant.name}, {len(watch.seconds)} scans", style="dim")
-            if choice.onto_cards and isinstance(entrant, Contestant):
-                own = {which: rows[entrant.name] for which, rows in found.items() if rows}
-                put_onto_card(entrant.card.folder, contrast, own, seconds[entrant.name])
+            console.print(f"{contrast}: {model.name}, {len(watch.seconds)} scans", style="dim")
+            if choice.onto_cards:
+                own = {which: rows[model.name] for which, rows in found.items() if rows}
+                put_onto_card(model.card.folder, contrast, own, seconds[model.name])
+        if choice.onto_cards:
+            note_choice(contrast)
         for which in sets:
             console.print(printed(which, tables[which]))
 
 
 def contestants_for(contrast: str, names: Sequence[str] = ()) -> list[Contestant]:
     """The shipped models of a contrast, those without training first. names: these alone, empty: all."""
-    fitting = [card for card in zoo.cards() if contrast in card.contrasts or card.name == UNTRAINED[0]]
-    fitting.sort(key=lambda card: (card.name not in UNTRAINED, card.name))
+    fitting = [card for card in zoo.cards() if contrast in card.contrasts]
+    fitting.sort(key=lambda card: (card.family not in UNTRAINED, card.name))
     found = []
     for card in fitting:
-        if names and card.name not in (*names, *UNTRAINED):
+        if names and card.name not in names and card.family not in UNTRAINED:
             continue
         statistics = card.calibration(STATISTICS, contrast)
-        own = contrast in card.contrasts and statistics in card.sha256
-        scorer = load_scorer(card.path(statistics), None) if own else None
+        scorer = load_scorer(card.path(statistics), None) if statistics in card.sha256 else None
         found.append(Contestant(card, zoo.load(card), scorer))
     return found
 
@@ -122,6 +120,19 @@ def put_onto_card(
     measured[SECONDS] = round(float(np.median(seconds)), 2)
     card = read_card(folder)
     write_card(replace(card, figures=card.figures | measured))
+
+
+def note_choice(contrast: str) -> None:
+    """Write onto the card of the model that `auto` takes for a contrast that it does, and why; nobody else's
+    says so.
+    """
+    found = best(zoo.cards(), contrast)
+    for card in zoo.cards():
+        figures = {name: one for name, one in card.figures.items() if name != f"auto, {contrast}"}
+        if found is not None and card.name == found.card.name:
+            figures[f"auto, {contrast}"] = found.reason
+        if figures != card.figures:
+            write_card(replace(card, figures=figures))
 
 
 def chance_of(cases: Sequence[ZooCase]) -> dict[str, Interval]:

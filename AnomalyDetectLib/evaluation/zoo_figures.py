@@ -1,4 +1,4 @@
-"""Figures of benchmark zoo: what one entrant reaches on each set, from one look at each case."""
+"""Figures of benchmark zoo: what one model reaches on each set, from one look at each case."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Quiet:
         prepared, keep = look.case.prepared, np.zeros_like(look.case.prepared.brain)
         keep[:, :, list(look.case.slices)] = prepared.brain[:, :, list(look.case.slices)]
         known, rebuild = float("nan"), look.rebuild
-        if rebuild is not None and rebuild.healthy is not None and rebuild.variance is not None:
+        if rebuild.healthy is not None and rebuild.variance is not None:
             error = (prepared.tensor[0, 0].numpy() - rebuild.healthy)[keep] ** 2
             known = sparsification(error, rebuild.variance[keep])
         return cls(_inside(look.maps, keep), _inside(look.evidence, keep), look.features, known)
@@ -82,14 +82,14 @@ class Fitted:
     sparsification: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, entrant: str, quiet: Sequence[Quiet], others: Sequence[Quiet]) -> Fitted:
+    def of(cls, model: str, quiet: Sequence[Quiet], others: Sequence[Quiet]) -> Fitted:
         """quiet: cases that thresholds come from. others: of patients that aren't measured, for hybrids."""
         hybrid = None
         if others and RESIDUAL in others[0].evidence:
             raw = [one.evidence for one in others]
             hybrid = Hybrid.fit(_pooled(raw, RESIDUAL), _pooled(raw, ANOMALY))
         maps = [
-            dict(one.maps) | _hybrid_maps(entrant, hybrid, one.evidence) if hybrid else one.maps
+            dict(one.maps) | _hybrid_maps(model, hybrid, one.evidence) if hybrid else one.maps
             for one in quiet
         ]
         names = maps[0] if maps else {}
@@ -122,7 +122,7 @@ class MapScore:
 
 @dataclass(frozen=True)
 class CaseScores:
-    """An entrant on one patient: voxel maps and rankings of slices by row name.
+    """A model on one patient: voxel maps and rankings of slices by row name.
 
     patches: rankings of slices by their highest patch, and the share of top patches in lesions.
     """
@@ -140,37 +140,37 @@ def measure(
     others: Sequence[ZooCase],
     sets: Mapping[ZooSet, Sequence[ZooCase]],
 ) -> dict[ZooSet, Table]:
-    """All figures of one entrant on the sets of one contrast, each with its 95 % interval over patients.
+    """All figures of one model on the sets of one contrast, each with its 95 % interval over patients.
 
     healthy: what thresholds come from. others: what hybrids are fitted to. Every case is rebuilt once.
     """
     quiet = [Quiet.of(look) for look in watch.looks(healthy, "healthy")]
     fit_to = quiet if others is healthy else []
-    if others is not healthy and watch.entrant.fitted:
+    if others is not healthy and watch.contestant.fitted:
         fit_to = [Quiet.of(look) for look in watch.looks(others, "healthy, to fit")]
-    fitted = Fitted.of(watch.entrant.name, quiet, fit_to)
+    fitted = Fitted.of(watch.contestant.name, quiet, fit_to)
     found = {}
     for which, cases in sets.items():
-        rows = [case_scores(watch.entrant.name, look, fitted) for look in watch.looks(cases, which.name)]
+        rows = [case_scores(watch.contestant.name, look, fitted) for look in watch.looks(cases, which.name)]
         found[which] = figures(watch, which, rows, fitted)
     return found
 
 
-def case_scores(entrant: str, look: Look, fitted: Fitted) -> CaseScores:
+def case_scores(model: str, look: Look, fitted: Fitted) -> CaseScores:
     """Everything that is measured of one look."""
     maps = dict(look.maps)
     if fitted.regions is not None:
-        maps |= _hybrid_maps(entrant, fitted.regions, look.evidence)
+        maps |= _hybrid_maps(model, fitted.regions, look.evidence)
     slices = {}
     if look.features is not None:
         features = look.features
         scores = {name: score(features) for name, score in fitted.slices.items()}
         slices = {
-            f"{entrant}, {name}": Ranked(np.asarray(one, np.float64), look.case.ill)
+            f"{model}, {name}": Ranked(np.asarray(one, np.float64), look.case.ill)
             for name, one in scores.items()
         }
     patches = {
-        f"{entrant}, {name} of patches": (
+        f"{model}, {name} of patches": (
             Ranked(highest_patches(one, look.case), look.case.ill),
             precision_at_top(one, look.case),
         )
@@ -224,7 +224,7 @@ def brier_sparsification(look: Look, usual: float) -> float:
     (`usual`) is a probability of one half.
     """
     rebuild, case = look.rebuild, look.case
-    if rebuild is None or rebuild.variance is None or case.lesion is None or not np.isfinite(usual):
+    if rebuild.variance is None or case.lesion is None or not np.isfinite(usual):
         return float("nan")
     brain = case.prepared.brain
     probability = 1 / (1 + np.exp(usual - look.evidence[ANOMALY][brain]))
@@ -232,15 +232,14 @@ def brier_sparsification(look: Look, usual: float) -> float:
 
 
 def figures(watch: Watch, which: ZooSet, rows: Sequence[CaseScores], fitted: Fitted) -> Table:
-    """The rows of one entrant in the table of one set."""
+    """The rows of one model in the table of one set."""
     if not rows:
         return {}
     table: Table = {}
     count = {PATIENTS: (float(len(rows)),) * 3}
     for name in rows[0].maps:
         table[name] = count | map_figures(which, [row.maps[name] for row in rows])
-    if isinstance(watch.entrant, Contestant):
-        table[watch.entrant.name] |= cost(watch.entrant, rows, fitted)
+    table[watch.contestant.name] |= cost(watch.contestant, rows, fitted)
     for name in rows[0].patches:
         both = [row.patches[name] for row in rows]
         table[name] = count | slice_figures(which, [ranked for ranked, _ in both])
@@ -283,11 +282,11 @@ def cost(one: Contestant, rows: Sequence[CaseScores], fitted: Fitted) -> dict[st
     }
 
 
-def _hybrid_maps(entrant: str, hybrid: Hybrid, evidence: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+def _hybrid_maps(model: str, hybrid: Hybrid, evidence: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """Residual, distance and hybrid in healthy units, by row name."""
     residual, distance = hybrid.parts(evidence[RESIDUAL], evidence[ANOMALY])
     both = (residual, distance, (residual + distance) / 2)
-    return {f"{entrant}, {n}": one.astype(np.float32) for n, one in zip(BY_REGION, both, strict=True)}
+    return {f"{model}, {n}": one.astype(np.float32) for n, one in zip(BY_REGION, both, strict=True)}
 
 
 def _inside(maps: Mapping[str, FloatArray], keep: BoolArray) -> dict[str, Values]:

@@ -1,18 +1,14 @@
-"""Looks: what each entrant of benchmark zoo says of one case: models from one rebuild, trivial rivals without
-any.
-"""
+"""Looks: what each model of benchmark zoo says of one case, from one rebuild."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from AnomalyDetectLib.evaluation.contest import Contest, atlas_of, scales_of
 from AnomalyDetectLib.evaluation.feature_figures import SliceFeatures, slice_features
 from AnomalyDetectLib.evaluation.patch_ranking import Patches
 from AnomalyDetectLib.evaluation.zoo_cases import ZooCase
@@ -31,35 +27,20 @@ SLOW_SECONDS = 10.0  # of the first rebuild
 
 @dataclass(frozen=True)
 class Look:
-    """What an entrant says of one case.
+    """What a model says of one case.
 
-    maps: (X,Y,Z) by row name, larger is more unusual. seconds: of rebuild and score. rebuild: None of rivals.
+    maps: (X,Y,Z) by row name, larger is more unusual. seconds: of rebuild and score.
     evidence: maps (X,Y,Z) before they are compared with healthy scans: residual, oriented, and anomaly.
     patches: scores that the family gives patches itself. features: of the measured slices.
     """
 
     case: ZooCase
     maps: Mapping[str, FloatArray]
-    seconds: float = float("nan")
-    rebuild: Rebuild | None = None
-    evidence: Mapping[str, FloatArray] = field(default_factory=dict)
-    patches: Mapping[str, Patches] = field(default_factory=dict)
-    features: SliceFeatures | None = None
-
-
-class Entrant(Protocol):
-    """What is measured. fitted: it has something to fit to healthy scans before."""
-
-    @property
-    def name(self) -> str:
-        """Of its row."""
-
-    @property
-    def fitted(self) -> bool:
-        """Whether it has something that is fitted to healthy scans before measuring."""
-
-    def look(self, case: ZooCase, bright: bool) -> Look:
-        """Its maps of a case. bright: only what is brighter than healthy counts."""
+    seconds: float
+    rebuild: Rebuild
+    evidence: Mapping[str, FloatArray]
+    patches: Mapping[str, Patches]
+    features: SliceFeatures | None
 
 
 @dataclass(frozen=True)
@@ -118,32 +99,11 @@ class Contestant:
         return Look(case, {self.name: score}, seconds, rebuild, raw, patches, features)
 
 
-@dataclass(frozen=True)
-class Rivals:
-    """The trivial rivals of benchmark flagship, those that apply to a contrast, as z of healthy scans."""
-
-    contest: Contest
-    name: str = "trivial rivals"
-    fitted: bool = False
-
-    @classmethod
-    def open(cls, contrast: str, healthy: Sequence[ZooCase]) -> Rivals:
-        """Centre and unit come from healthy scans; where there are none the maps stay as they are."""
-        raw = Contest((), atlas_of(contrast))
-        scales = scales_of(raw, [case.prepared for case in healthy])
-        return cls(Contest((), raw.atlas, scales))
-
-    def look(self, case: ZooCase, bright: bool) -> Look:
-        """All maps of a case."""
-        maps = self.contest.rivals(case.prepared)
-        return Look(case, {name: oriented(one, bright) for name, one in maps.items()})
-
-
 @dataclass
 class Watch:
     """Looks at cases one by one; no more than `slow_limit` of each list once the first rebuild was slow."""
 
-    entrant: Entrant
+    contestant: Contestant
     bright: bool
     slow_limit: int | None
     say: Callable[[str], None] = lambda text: None
@@ -159,8 +119,8 @@ class Watch:
         for number, case in enumerate(cases):
             if self.slow and self.slow_limit is not None and number >= self.slow_limit:
                 return
-            self.say(f"{self.entrant.name}: {what}, {number + 1} of {len(cases)}")
-            found = self.entrant.look(case, self.bright)
+            self.say(f"{self.contestant.name}: {what}, {number + 1} of {len(cases)}")
+            found = self.contestant.look(case, self.bright)
             self.seconds.append(found.seconds)
             yield found
 

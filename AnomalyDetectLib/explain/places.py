@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from AnomalyDetectLib.explain.views import SequenceView
-from AnomalyDetectLib.scoring.evidence import smooth_inside
-from AnomalyDetectLib.volume import BoolArray, FloatArray
+from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth_inside
 
 MOST_PLACES = 5
 APART_MM = 8.0  # two places are at least so far apart

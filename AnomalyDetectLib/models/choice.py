@@ -13,6 +13,9 @@ from AnomalyDetectLib.models.card import FALSE_ALARMS, ModelCard
 
 # Where nothing was measured: the first of these whose contrasts include the scan's.
 PREFERENCE = ("restore-any", "restore-t1", "atlas-z", "intensity", "ae-u-ct")
+# Families without training.
+RIVAL = "rival"
+UNTRAINED = ("atlas-z", "intensity", RIVAL)
 # Folders that serve the preparation and rebuild nothing.
 NOT_NORMATIVE = ("brain-extraction",)
 
@@ -90,6 +93,8 @@ def best(cards: Iterable[ModelCard], contrast: str) -> Choice | None:
                 f"best of {len(rivals)} measured; next {rivals[1].name} {measured(rivals[1], contrast):.2f}"
             )
         reason = f"{kind} AP {figure:.2f} on {contrast}, {others}"
+        if first.family in UNTRAINED:
+            reason += "; no trained model beats it"
     return Choice(first, f"{first.name}: {reason}")
 
 

@@ -130,7 +130,7 @@ class Ensemble:
         return Rebuild(
             healthy=np.mean(healthy, axis=0).astype(np.float32) if healthy else None,
             variance=variance.astype(np.float32),
-            ranks=np.mean(inside, axis=0).astype(np.float32),
+            score=np.mean(inside, axis=0).astype(np.float32),
         )
 
     def differentiable(self, prepared: Prepared, needed: BoolArray, device: str = "cpu") -> Differentiable:

@@ -13,11 +13,11 @@ class Rebuild:
     1).
 
     healthy: None for families that predict an anomaly map directly. variance: of the rebuild, working units
-    squared; of the anomaly's log-odds, or of the ranks, where there is no healthy version.
+    squared; of the anomaly's log-odds, or of the score, where there is no healthy version.
     anomaly: a directly predicted map, 0-1. features: (C,X,Y,Z) for feature-space scores. expected,
     expected_sd: the healthy anatomy in the scan's own colours, and how far healthy voxels stray from it,
-    working units. ranks: how rare each voxel is among healthy ones, in powers of ten, signed; an ensemble's,
-    which alone decide.
+    working units. score: the model's own, signed, which alone decides: a trivial rival's map; an ensemble's
+    ranks, how rare each voxel is among healthy ones, in powers of ten.
     """
 
     healthy: FloatArray | None
@@ -26,4 +26,4 @@ class Rebuild:
     features: FloatArray | None = None
     expected: FloatArray | None = None
     expected_sd: FloatArray | None = None
-    ranks: FloatArray | None = None
+    score: FloatArray | None = None

@@ -8,11 +8,12 @@ from typing import Protocol
 
 from AnomalyDetectLib.checksums import CARD
 from AnomalyDetectLib.errors import ModelError
-from AnomalyDetectLib.models import anatomy, atlas_z, choice, ensemble, intensity, restoration, slices
+from AnomalyDetectLib.models import anatomy, atlas_z, choice, ensemble, intensity, restoration, rivals, slices
 from AnomalyDetectLib.models.card import ModelCard, read_card
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.resources import resource
+from AnomalyDetectLib.volume import FloatArray
 
 
 class NormativeModel(Protocol):
@@ -30,6 +31,9 @@ _FAMILIES: dict[str, Callable[[ModelCard], NormativeModel]] = {
     "atlas-z": atlas_z.AtlasZ,
     "intensity": intensity.Intensity,
 }
+
+
+ATLAS = "atlas-z"  # the model whose mean and SD of healthy brains others look at, too
 
 
 def models_folder() -> Path:
@@ -90,8 +94,30 @@ def load(card: ModelCard) -> NormativeModel:
         return slices.SliceModel(card)
     if card.family == ensemble.FAMILY:
         return ensemble.Ensemble(card, [load(member) for member in ensemble.members_of(card, cards())])
+    if card.family == choice.RIVAL:
+        return rivals.Rival(card, _atlas_for(card))
     if card.family not in _FAMILIES:
         raise ModelError(
             f"{card.name}: family {card.family!r} is unknown to this version; update anomalydetect"
         )
     return _FAMILIES[card.family](card)
+
+
+def atlas_of(contrast: str) -> dict[str, FloatArray] | None:
+    """Mean and SD (X,Y,Z) of healthy brains from the model atlas-z, None where it isn't or has no such
+    contrast.
+    """
+    for card in cards():
+        if card.name == ATLAS and contrast in card.contrasts:
+            return {name: value.numpy() for name, value in card.tensors().items()}
+    return None
+
+
+def _atlas_for(card: ModelCard) -> dict[str, FloatArray] | None:
+    """What a rival's map looks at. Raises `ModelError` where it needs an atlas and there is none."""
+    if card.options["map"] not in rivals.ATLAS_MAPS:
+        return None
+    found = atlas_of(card.contrasts[0])
+    if found is None:
+        raise ModelError(f"{card.name}: the model {ATLAS} that it looks at isn't there; install it again")
+    return found

@@ -8,13 +8,13 @@ import numpy as np
 
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
-from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth
+from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth, smooth_inside
 
-RESIDUAL, ANOMALY, RANKS = "residual", "anomaly", "ranks"
+RESIDUAL, ANOMALY, SCORE = "residual", "anomaly", "score"
 TISSUE_FINE, TISSUE, TISSUE_WIDE = "tissue-fine", "tissue", "tissue-wide"
 # Smoothing in voxels of 2 mm: lesions are larger than the noise; the network has smoothed its map already,
-# and what an ensemble ranks was smoothed by its members.
-SIGMAS = {RESIDUAL: 1.5, ANOMALY: 1.0, TISSUE_FINE: 0.6, TISSUE: 1.0, TISSUE_WIDE: 2.0, RANKS: 0.0}
+# and a score of the model's own is what it is.
+SIGMAS = {RESIDUAL: 1.5, ANOMALY: 1.0, TISSUE_FINE: 0.6, TISSUE: 1.0, TISSUE_WIDE: 2.0, SCORE: 0.0}
 # What the network calls a lesion helps in T1, which it has seen real scans of (voxel AP of faint simulated
 # lesions .18 at .4, .20 at .8), and costs small lesions in contrasts where it is less sure.
 ANOMALY_WEIGHT, ANOMALY_WEIGHT_WITH_TISSUE, ANOMALY_WEIGHT_WITH_BOTH = 0.5, 0.4, 0.8
@@ -39,7 +39,7 @@ def evidence(prepared: Prepared, rebuild: Rebuild) -> dict[str, FloatArray]:
     residual: scan minus healthy version, signed. anomaly: log-odds of the predicted probability, without a
     sign, where the model predicts one. tissue-fine, tissue: scan minus the healthy anatomy in the scan's own
     colours over its SD, signed; the finer one is for small lesions. tissue-wide: the same difference in units
-    of the whole brain's SD, smoothed more, for large ones. ranks: an ensemble's, signed. All but these are
+    of the whole brain's SD, smoothed more, for large ones. score: the model's own, signed. All but this are
     smoothed inside the brain.
     """
     maps = {}
@@ -55,22 +55,22 @@ def evidence(prepared: Prepared, rebuild: Rebuild) -> dict[str, FloatArray]:
         maps[TISSUE_FINE] = smooth_inside(z, brain, SIGMAS[TISSUE_FINE])
         maps[TISSUE] = smooth_inside(z, brain, SIGMAS[TISSUE])
         maps[TISSUE_WIDE] = smooth_inside(difference / float(image[brain].std()), brain, SIGMAS[TISSUE_WIDE])
-    if rebuild.ranks is not None:
-        maps[RANKS] = smooth_inside(rebuild.ranks, prepared.brain, SIGMAS[RANKS])
+    if rebuild.score is not None:
+        maps[SCORE] = np.where(prepared.brain, rebuild.score, 0).astype(np.float32)
     return maps
 
 
 def fuse(standardised: dict[str, FloatArray]) -> FloatArray:
     """One signed map (X,Y,Z) from standardised evidence.
 
-    An ensemble's ranks alone where there are any: they hold its members' evidence.
+    The model's own score alone where there is one.
     The larger of fine and wide tissue evidence where there is any, else the residual; the wide one leans on
     the residual, too, where that is given. The anomaly's z counts where it is above the healthy mean, and
     adds to it with its sign.
     """
     factors = fusion_factors(standardised)
     parts = [factor * standardised[name] for name, factor in factors.items()]
-    assert parts, "a rebuild has a healthy version, an anomaly map, painted anatomy or ranks"
+    assert parts, "a rebuild has a healthy version, an anomaly map, painted anatomy or a score"
     return np.asarray(sum(parts[1:], start=parts[0]), dtype=np.float32)
 
 
@@ -79,8 +79,8 @@ def fusion_factors(standardised: dict[str, FloatArray]) -> dict[str, FloatArray]
 
     The fused map is the sum of factor times map, so that its parts can be told.
     """
-    if RANKS in standardised:
-        return {RANKS: np.ones_like(standardised[RANKS])}
+    if SCORE in standardised:
+        return {SCORE: np.ones_like(standardised[SCORE])}
     factors, signed, weight = {}, standardised.get(RESIDUAL), ANOMALY_WEIGHT
     if TISSUE in standardised:
         fine = standardised[TISSUE_FINE]
@@ -98,14 +98,6 @@ def fusion_factors(standardised: dict[str, FloatArray]) -> dict[str, FloatArray]
         side = 1.0 if signed is None else np.where(signed < 0, -weight, weight)
         factors[ANOMALY] = np.where(standardised[ANOMALY] > 0, side, 0).astype(np.float32)
     return factors
-
-
-def smooth_inside(array: FloatArray, brain: BoolArray, sigma: float) -> FloatArray:
-    """Gaussian smoothing (X,Y,Z) that doesn't mix in what lies outside the brain; 0 there."""
-    sigmas = (sigma, sigma, sigma)
-    share = smooth(brain.astype(np.float32), sigmas)
-    inside = smooth(np.where(brain, array, 0).astype(np.float32), sigmas)
-    return np.where(brain, inside / np.maximum(share, 0.05), 0).astype(np.float32)
 
 
 def smooth_inside_transposed(array: FloatArray, brain: BoolArray, sigma: float) -> FloatArray:

@@ -15,7 +15,7 @@ from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.scoring import detail
-from AnomalyDetectLib.scoring.evidence import ANOMALY, RANKS, RESIDUAL, evidence, fuse, residual
+from AnomalyDetectLib.scoring.evidence import ANOMALY, RESIDUAL, SCORE, evidence, fuse, residual
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.statistics import HealthyStatistics
 from AnomalyDetectLib.volume import FloatArray, Volume, resample_labels
@@ -55,9 +55,10 @@ class Scorer:
     def widening(self, z: FloatArray, brain: NDArray[np.bool_]) -> float:
         """By how much a scan whose fused z (X,Y,Z) strays more than healthy ones do widens its own scale.
 
-        It makes up for another scanner. An ensemble's members have widened theirs already.
+        It makes up for another scanner. A score of the model's own is left as it is; an
+        ensemble's members have widened theirs already.
         """
-        return 1.0 if RANKS in self.statistics else self.fused.widening(z, brain)
+        return 1.0 if SCORE in self.statistics else self.fused.widening(z, brain)
 
     def image_p(self, image_score: float) -> float | None:
         """Share of healthy scans with a score at least as high, (1 + k) / (1 + n); None before
@@ -139,13 +140,13 @@ def uncertainty(prepared: Prepared, rebuild: Rebuild, scorer: Scorer) -> FloatAr
     """SD of the rebuild (X,Y,Z) in units of how far healthy voxels stray from painted anatomy, else of the
     healthy residual's SD; 0 where the model gives no variance.
 
-    Of a model without a healthy version it is that of the anomaly's log-odds, or of the ranks, in units of
+    Of a model without a healthy version it is that of the anomaly's log-odds, or of the score, in units of
     theirs.
     """
     if rebuild.variance is None:
         return np.zeros(prepared.brain.shape, np.float32)
     healthy = next(
-        scorer.statistics[name] for name in (RESIDUAL, ANOMALY, RANKS) if name in scorer.statistics
+        scorer.statistics[name] for name in (RESIDUAL, ANOMALY, SCORE) if name in scorer.statistics
     )
     spread = rebuild.expected_sd if rebuild.expected_sd is not None else healthy.sd
     return np.where(prepared.brain, np.sqrt(np.maximum(rebuild.variance, 0)) / spread, 0).astype(np.float32)

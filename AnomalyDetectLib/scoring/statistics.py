@@ -29,7 +29,8 @@ FORMER_QUANTILE = 0.8  # of files that name none
 
 @dataclass(frozen=True)
 class HealthyStatistics:
-    """Mean and SD (X,Y,Z) of an evidence map over healthy scans, smoothed, on the working grid.
+    """Mean and SD (X,Y,Z) of an evidence map over healthy scans, smoothed, on the working grid; (1,1,1) where
+    they are those of the whole brain.
 
     bulk: median over healthy scans of the robust spread of z within one scan, what a scan's own spread is
     compared with; quantile: of |z|, that it is read from.
@@ -54,14 +55,17 @@ class HealthyStatistics:
     def tensors(self, name: str) -> dict[str, Tensor]:
         """bfloat16 tensors at half resolution under `name`, for a file; float16 would lose small SDs.
 
-        Maps on the working grid keep the voxels near the template's brain alone, seven of ten.
+        Maps on the working grid keep the voxels near the template's brain alone, seven of ten. Those of the
+        whole brain are two numbers.
         """
-        shrunk = torch.from_numpy(np.stack([self.mean, self.sd]))[None]
-        small = functional.avg_pool3d(shrunk, SHRINK)[0]
+        maps = torch.from_numpy(np.stack([self.mean, self.sd]))
+        bulk = {f"{name}.bulk": torch.tensor([self.bulk, self.quantile])}
+        if maps[0].numel() == 1:
+            return {f"{name}.maps": maps.flatten()} | bulk
+        small = functional.avg_pool3d(maps[None], SHRINK)[0]
         near = near_the_brain()
         kept = small[:, near] if small.shape[1:] == near.shape else small
-        bulk = torch.tensor([self.bulk, self.quantile])
-        return {f"{name}.maps": kept.contiguous().bfloat16(), f"{name}.bulk": bulk}
+        return {f"{name}.maps": kept.contiguous().bfloat16()} | bulk
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], name: str) -> HealthyStatistics:
@@ -69,6 +73,11 @@ class HealthyStatistics:
         the voxel that is known least.
         """
         small = tensors[f"{name}.maps"].float()
+        bulk, *quantile = tensors[f"{name}.bulk"].tolist()
+        of_the_scan = bulk, quantile[0] if quantile else FORMER_QUANTILE
+        if small.ndim == 1:
+            mean, sd = small.numpy().reshape(2, 1, 1, 1)
+            return cls(mean, sd, *of_the_scan)
         if small.ndim == 2:
             near = near_the_brain()
             kept, small = small, torch.zeros(2, *near.shape)
@@ -77,8 +86,7 @@ class HealthyStatistics:
         maps = functional.interpolate(
             small[None], scale_factor=SHRINK, mode="trilinear", align_corners=False
         )[0].numpy()
-        bulk, *quantile = tensors[f"{name}.bulk"].tolist()
-        return cls(maps[0], maps[1], bulk, quantile[0] if quantile else FORMER_QUANTILE)
+        return cls(maps[0], maps[1], *of_the_scan)
 
 
 @cache
@@ -101,15 +109,24 @@ def spread(z: FloatArray, brain: BoolArray, quantile: float = BULK_QUANTILE) -> 
 
 
 def fit_statistics(
-    evidence: list[FloatArray], brains: list[BoolArray], spacing_mm: float = 2.0, real: bool = True
+    evidence: list[FloatArray],
+    brains: list[BoolArray],
+    spacing_mm: float = 2.0,
+    real: bool = True,
+    flat: bool = False,
 ) -> HealthyStatistics:
     """Statistics of healthy scans: voxel-wise over scans, both sides pooled, smoothed.
 
     Voxels are weighted by how many scans have brain there. The SD is drawn halfway to its median inside the
     brain: places where these scans agree don't shout, those where they don't aren't blind. Where few scans
     have brain, at the rim, it is divided by their share: little is known of what is normal there.
-    real: scans as a scanner made them; the mean of simulated ones counts half.
+    real: scans as a scanner made them; the mean of simulated ones counts half. flat: mean and SD of all
+    voxels together instead, as they are.
     """
+    if flat:
+        inside = np.concatenate([one[brain] for one, brain in zip(evidence, brains, strict=True)])
+        whole = np.array([inside.mean(), inside.std()], np.float32).reshape(2, 1, 1, 1)
+        return _with_bulk(HealthyStatistics(whole[0], whole[1], bulk=1.0), evidence, brains)
     weight = np.zeros(evidence[0].shape, np.float64)
     first, second = np.zeros_like(weight), np.zeros_like(weight)
     for one, brain in zip(evidence, brains, strict=True):
@@ -127,6 +144,12 @@ def fit_statistics(
     drawn = 0.5 * (np.where(w > 0.5, np.sqrt(variance), overall) + overall)
     sd: FloatArray = (drawn / np.maximum(coverage, LEAST_COVERAGE)).astype(np.float32)
     share = 1.0 if real else SIMULATED_MEAN
-    fitted = HealthyStatistics((share * mean).astype(np.float32), sd, bulk=1.0)
+    return _with_bulk(HealthyStatistics((share * mean).astype(np.float32), sd, bulk=1.0), evidence, brains)
+
+
+def _with_bulk(
+    fitted: HealthyStatistics, evidence: list[FloatArray], brains: list[BoolArray]
+) -> HealthyStatistics:
+    """With the median spread of the healthy scans that it was fitted to."""
     spreads = [spread(fitted.standardise(e, b), b) for e, b in zip(evidence, brains, strict=True)]
     return replace(fitted, bulk=float(np.median(spreads)))

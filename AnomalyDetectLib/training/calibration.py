@@ -153,29 +153,38 @@ def evenly(members: Sequence[Member], count: int | None) -> list[Member]:
 
 
 def fit_scorer(
-    cases: Iterable[HealthyCase], rebuild: Callable[[Prepared], Rebuild], real: bool = True
+    cases: Iterable[HealthyCase],
+    rebuild: Callable[[Prepared], Rebuild],
+    real: bool = True,
+    flat: bool = False,
 ) -> Scorer:
     """Healthy statistics of every evidence map of a model, and of what they are fused to."""
     prepared = [case.prepared for case in cases]
     brains = [one.brain for one in prepared]
-    return scorer_of(prepared, [rebuild(one) for one in prepared], brains, real)
+    return scorer_of(prepared, [rebuild(one) for one in prepared], brains, real, flat)
 
 
 def scorer_of(
-    prepared: list[Prepared], rebuilt: list[Rebuild], healthy: list[BoolArray], real: bool = True
+    prepared: list[Prepared],
+    rebuilt: list[Rebuild],
+    healthy: list[BoolArray],
+    real: bool = True,
+    flat: bool = False,
 ) -> Scorer:
     """The statistics of rebuilds. healthy: bool (X,Y,Z), where each scan counts.
 
-    real: see `fit_statistics`; a network that has seen no real scan of a contrast isn't trusted with the
-    residual where there is tissue evidence.
+    real, flat: see `fit_statistics`; a network that has seen no real scan of a contrast isn't trusted with
+    the residual where there is tissue evidence.
     """
     maps = [evidence(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]
     if not real and TISSUE in maps[0]:
         maps = [{name: one[name] for name in one if name != RESIDUAL} for one in maps]
-    statistics = {name: fit_statistics([m[name] for m in maps], healthy, real=real) for name in maps[0]}
+    statistics = {
+        name: fit_statistics([m[name] for m in maps], healthy, real=real, flat=flat) for name in maps[0]
+    }
     provisional = Scorer(statistics, next(iter(statistics.values())))
     combined = [provisional.combined(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]
-    return Scorer(statistics, fit_statistics(combined, healthy, real=real))
+    return Scorer(statistics, fit_statistics(combined, healthy, real=real, flat=flat))
 
 
 def healthy_maps(model: NormativeModel, scorer: Scorer, cases: Iterable[HealthyCase]) -> list[AnomalyMaps]:

@@ -19,6 +19,10 @@ EXTERNAL_CREDIT = (
     "Calibration also on OpenfMRI ds000011 (PDDL 1.0): Foerde K., Knowlton B.J., Poldrack R.A., PNAS "
     "2006;103(31):11778-83; OpenfMRI project, NSF Grant OCI-1131441 (R. Poldrack, PI)."
 )
+CT_CREDIT = (
+    "CT: Hssayeni M.D. et al., Intracranial Hemorrhage Segmentation Using a Deep Convolutional Model, Data "
+    "2020;5(1):14; PhysioNet."
+)
 LICENCE = "CC BY-SA 3.0, research and non-commercial use (IXI images; DLMUSE label maps)"
 USE = (
     "Research: showing voxels of an adult brain scan that differ from healthy brains, as a help for looking. "
@@ -30,8 +34,10 @@ IXI_T1 = (
     "whose labels confuse the sides are left out); 20 further subjects are held out for validation; split by "
     "subject."
 )
+EVERY = ("T1", "T2", "FLAIR", "PD", "CT")
+CALIBRATED = "None; calibrated on the same healthy scans as the others."
 
-_CARDS = {
+_CARDS: dict[str, dict[str, object]] = {
     "brain-extraction": {
         "family": "head-network",
         "contrasts": ("T1", "T2", "FLAIR", "PD"),
@@ -72,12 +78,41 @@ _CARDS = {
     },
     "intensity": {
         "family": "intensity",
-        "contrasts": ("T1", "T2", "FLAIR", "PD"),
-        "summary": "The most trivial rival: difference from the median of the brain. Has no weights.",
-        "credit": f"{IXI_CREDIT} {EXTERNAL_CREDIT}",
-        "training": "None; calibrated on the same healthy scans as the others.",
+        "contrasts": EVERY,
+        "summary": "Rival without a network: difference from the median of the brain, place by place.",
+        "credit": f"{IXI_CREDIT} {EXTERNAL_CREDIT} {CT_CREDIT}",
+        "training": CALIBRATED,
     },
 }
+# Name: the map of models/rivals.py, and what it is.
+_MAPS = {
+    "intensity-plain": ("intensity", "brightness alone"),
+    "intensity-2mm": ("intensity, 2 mm", "brightness, smoothed by 2 mm"),
+    "intensity-4mm": ("intensity, 4 mm", "brightness, smoothed by 4 mm"),
+    "intensity-equalised": ("intensity, equalised", "brightness by its rank within the brain"),
+    "mirror": ("mirror", "difference between the sides"),
+    "intensity-mirror": ("intensity + mirror", "brightness and difference between the sides"),
+}
+_CARDS |= {
+    name: {
+        "family": "rival",
+        "contrasts": EVERY,
+        "summary": f"Rival without a network: {what}.",
+        "credit": f"{IXI_CREDIT} {EXTERNAL_CREDIT} {CT_CREDIT}",
+        "training": CALIBRATED,
+        "options": {"map": one},
+    }
+    for name, (one, what) in _MAPS.items()
+}
+_CARDS["atlas-mirror"] = {
+    "family": "rival",
+    "contrasts": ("T1",),
+    "summary": "Rival without a network: difference from the mean of healthy brains, and between the sides.",
+    "credit": f"{IXI_CREDIT} {EXTERNAL_CREDIT}",
+    "training": "None; the mean brain of atlas-z, and calibration on the same healthy scans as the others.",
+    "options": {"map": "atlas difference + mirror"},
+}
+RIVALS = ("atlas-z", "intensity", *_MAPS, "atlas-mirror")  # the atlas first, which the last one looks at
 
 
 def card(name: str, folder: Path) -> ModelCard:

@@ -34,7 +34,8 @@ _TASKS: dict[str, Callable[..., Any]] = {
     "restoration": RestorationTask,
     "slices": slice_task,
 }
-ENSEMBLE = "ensemble"  # put together from shipped models, not trained
+ENSEMBLE, RIVALS = "ensemble", "rivals"
+UNTRAINED = (ENSEMBLE, RIVALS)  # made of shipped models, or of healthy scans alone
 
 
 FIRST_LEVEL = "stem.1.0.weight"  # of the 3-D networks: its outputs are the channels of the first level
@@ -68,11 +69,11 @@ def read_config(path: Path) -> TrainingConfig:
         raise AnomalyDetectError(
             f"{path}: unknown setting {sorted(unknown)[0]!r} in [loop]; known are {sorted(known)}"
         )
-    if raw.get("task") not in (*_TASKS, ENSEMBLE):
+    if raw.get("task") not in (*_TASKS, *UNTRAINED):
         raise AnomalyDetectError(
-            f"{path}: task {raw.get('task')!r} is unknown; there are {', '.join((*_TASKS, ENSEMBLE))}"
+            f"{path}: task {raw.get('task')!r} is unknown; there are {', '.join((*_TASKS, *UNTRAINED))}"
         )
-    loop = LoopSettings(**raw.get("loop", {"steps": 0} if raw["task"] == ENSEMBLE else {}))
+    loop = LoopSettings(**raw.get("loop", {"steps": 0} if raw["task"] in UNTRAINED else {}))
     if loop.optimizer not in OPTIMIZERS:
         raise AnomalyDetectError(
             f"{path}: optimizer {loop.optimizer!r} is unknown; there are {', '.join(OPTIMIZERS)}"
@@ -95,11 +96,8 @@ def train_from(
     checkpoint.
     """
     config = read_config(path)
-    if config.task == ENSEMBLE:
-        raise AnomalyDetectError(
-            f"{path}: an ensemble is made of shipped models and isn't trained; "
-            f"run `anomalydetect ship {path}`"
-        )
+    if config.task in UNTRAINED:
+        raise AnomalyDetectError(f"{path}: nothing of it is trained; run `anomalydetect ship {path}`")
     if not data.is_dir():
         raise AnomalyDetectError(f"{data}: no such folder; give the training data with --data")
     loop = dataclasses.replace(config.loop, device=device)

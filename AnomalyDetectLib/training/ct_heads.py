@@ -61,6 +61,11 @@ def healthy_heads(data: Path, cache: Path, split: str) -> Iterator[HealthyCase]:
     yield from prepared_heads([one for one in ct_patients(data, split) if not one.ill], cache)
 
 
+def healthy_sets(data: Path, cache: Path) -> dict[str, list[HealthyCase]]:
+    """The healthy sets that a model of CT is calibrated on: "train" and "val"."""
+    return {which: list(healthy_heads(data, cache, which)) for which in ("train", "val")}
+
+
 def own_slices(prepared: Prepared) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The slices of the scan's own grid that show enough brain, and for each the working slice that is
     nearest to it, at the middle of its brain.

@@ -6,21 +6,20 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.console import Console
-from safetensors.torch import save_file
 
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.findings.false_alarms import FalseAlarmTable
 from AnomalyDetectLib.findings.healthy_components import pooled
-from AnomalyDetectLib.models import zoo
+from AnomalyDetectLib.models import choice, zoo
 from AnomalyDetectLib.models.card import FALSE_ALARMS, WEIGHTS, read_card, write_card
 from AnomalyDetectLib.pipeline import load_head_network
 from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS, load_scorer, save_image_scores
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
-from AnomalyDetectLib.training.config import ENSEMBLE, read_config
+from AnomalyDetectLib.training.config import ENSEMBLE, RIVALS, read_config
 from AnomalyDetectLib.training.ship_ensemble import ship_ensemble
+from AnomalyDetectLib.training.ship_rivals import ship_rivals
 from AnomalyDetectLib.training.ship_slices import ship_slices, store_weights
 
 EXPECTED = (0.3, 1.0, 3.0)
@@ -28,12 +27,15 @@ REAL = ("T1", "CT")  # contrasts whose healthy scans came from a scanner; others
 
 
 def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> None:
-    """Write the model folder of a trained configuration, and those of the rivals that need no training; of
-    an ensemble, from models that were shipped and measured before.
+    """Write the model folder of a trained configuration; of an ensemble, from models that were shipped and
+    measured before; those of the trivial rivals.
     """
     config = read_config(config_path)
     if config.task == ENSEMBLE:
         ship_ensemble(config, data, runs, console, calibrate)
+        return
+    if config.task == RIVALS:
+        ship_rivals(data, runs, console, calibrate)
         return
     trained = runs / config.name / WEIGHTS
     if not trained.is_file():
@@ -49,21 +51,9 @@ def ship_from(config_path: Path, data: Path, runs: Path, console: Console) -> No
     if config.name == "brain-extraction":
         return
     network = load_head_network()
-    console.print("preparing healthy scans")
-    atlas = cards.card("atlas-z", zoo.models_folder() / "atlas-z")
-    atlas.folder.mkdir(exist_ok=True)
-    maps = calibration.atlas_maps(
-        calibration.prepared_cases(calibration.healthy_scans(data, "train"), network, runs)
-    )
-    save_file({name: torch.from_numpy(value).half() for name, value in maps.items()}, atlas.folder / WEIGHTS)
-    write_card(atlas)
-    intensity = cards.card("intensity", zoo.models_folder() / "intensity")
-    intensity.folder.mkdir(exist_ok=True)
-    write_card(intensity)
-    for one in (card, atlas, intensity):
-        for contrast in one.contrasts:
-            sets = calibration.healthy_sets(data, contrast, network, runs)
-            calibrate(zoo.load(read_card(one.folder)), contrast, sets, console)
+    model = zoo.load(read_card(card.folder))
+    for contrast in card.contrasts:
+        calibrate(model, contrast, calibration.healthy_sets(data, contrast, network, runs), console)
 
 
 def calibrate(
@@ -74,7 +64,10 @@ def calibrate(
     sets: healthy cases to fit the statistics on ("train"), and those that weren't ("val" and others).
     """
     folder, card = model.card.folder, model.card
-    calibration.fit_scorer(sets["train"], model.rebuild, real=contrast in REAL).save(
+    scorer = calibration.fit_scorer(
+        sets["train"], model.rebuild, real=contrast in REAL, flat=card.family == choice.RIVAL
+    )
+    scorer.save(
         folder / card.calibration(STATISTICS, contrast), folder / card.calibration(IMAGE_SCORES, contrast)
     )
     count_false_alarms(model, contrast, sets, console)

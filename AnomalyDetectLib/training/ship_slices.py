@@ -36,10 +36,6 @@ FLAIR_CREDIT = (
     "FLAIR: TCGA-LGG via The Cancer Imaging Archive; Buda M., Saha A., Mazurowski M.A., Computers in Biology "
     "and Medicine 2019;109:218-225; Mazurowski M.A. et al., Journal of Neuro-Oncology 2017."
 )
-CT_CREDIT = (
-    "CT: Hssayeni M.D. et al., Intracranial Hemorrhage Segmentation Using a Deep Convolutional Model, Data "
-    "2020;5(1):14; PhysioNet."
-)
 # Contrast: licence of the weights, credit, and what they were trained on.
 SOURCES = {
     "T1": (cards.LICENCE, f"{cards.IXI_CREDIT} {cards.EXTERNAL_CREDIT}", cards.IXI_T1),
@@ -51,7 +47,7 @@ SOURCES = {
     ),
     "CT": (
         "Research and non-commercial use (CT-ICH: terms not stated in the source)",
-        CT_CREDIT,
+        cards.CT_CREDIT,
         "19 patients without haemorrhage and fracture. The three-window input of the CT literature is "
         "emulated from an 8-bit brain window: the window itself, healthy brain's range stretched, and what "
         "lies above it; bone is saturated. Calibration: statistics from the same 19; image scores and false "
@@ -104,8 +100,7 @@ def ship_slices(
         if model.card.contrasts == ("T1",):
             calibrate(model, "T1", healthy_t1(data, runs), console)
         elif model.card.contrasts == ("CT",):
-            heads = {which: list(ct_heads.healthy_heads(data, runs, which)) for which in ("train", "val")}
-            calibrate(model, "CT", heads, console)
+            calibrate(model, "CT", ct_heads.healthy_sets(data, runs), console)
         elif model.card.contrasts == ("FLAIR",):
             flair_scorer(model, data, runs).save(folder / STATISTICS, folder / IMAGE_SCORES)
             write_card(model.card)  # with the checksums of the statistics

@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from AnomalyDetectLib.errors import ModelError
 from AnomalyDetectLib.evaluation.flagship_tables import Section, summarise, write
 from AnomalyDetectLib.evaluation.lesion_contest import Row
 from AnomalyDetectLib.evaluation.pathology import patients
-from AnomalyDetectLib.evaluation.rivals import rival_maps
+from AnomalyDetectLib.models import zoo
+from AnomalyDetectLib.models.card import ModelCard
+from AnomalyDetectLib.models.rivals import Rival, rival_maps
 from AnomalyDetectLib.prepare.prepared import Prepared
+from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS, load_scorer
+from AnomalyDetectLib.training import calibration
+from Testing.models import small_zoo
 
 
 def test_every_rival_sees_a_bright_one_sided_lesion(prepared_patient: Prepared) -> None:
@@ -55,3 +61,30 @@ def test_development_patients_are_found_with_their_masks(data: Path) -> None:
     volume, truth = sets["MS, FLAIR"][0].read()
     assert truth.shape == volume.array.shape
     assert truth.any()
+
+
+def test_a_rivals_model_scores_its_map_in_units_of_all_healthy_voxels(tmp_path: Path) -> None:
+    card = ModelCard("mirror", "1", "rival", ("T1",), *[""] * 5, options={"map": "mirror"})
+    model, healthy = Rival(card), small_zoo.healthy(4)
+    fitted = calibration.fit_scorer(healthy, model.rebuild, flat=True)
+    fitted.save(tmp_path / STATISTICS, tmp_path / IMAGE_SCORES)
+    assert (tmp_path / STATISTICS).stat().st_size < 2000
+    scorer = load_scorer(tmp_path / STATISTICS, None)
+    z = np.stack([scorer.z(c.prepared, model.rebuild(c.prepared))[c.prepared.brain] for c in healthy])
+    assert (float(z.mean()), float(z.std())) == pytest.approx((0, 1), abs=1e-3)
+    ill = small_zoo.scan(9, lesion=1.0).prepared
+    plain = rival_maps(ill)["mirror"][ill.brain]
+    assert np.corrcoef(scorer.z(ill, model.rebuild(ill))[ill.brain], plain)[0, 1] == pytest.approx(1)
+    rebuilt = model.rebuild(ill)
+    assert rebuilt.healthy is not None
+    assert rebuilt.healthy[small_zoo.LESION].mean() < ill.tensor[0, 0].numpy()[small_zoo.LESION].mean() - 0.5
+
+
+def test_a_rival_whose_atlas_is_missing_says_which_model_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zoo, "models_folder", lambda: tmp_path)
+    options = {"map": "atlas difference + mirror"}
+    card = ModelCard("atlas-mirror", "1", "rival", ("T1",), *[""] * 5, options=options)
+    with pytest.raises(ModelError, match="the model atlas-z that it looks at isn't there"):
+        zoo.load(card)

@@ -16,16 +16,19 @@ from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.evaluation.patch_ranking import patches_of_map, precision_at_top
 from AnomalyDetectLib.evaluation.published import NONE, answer
 from AnomalyDetectLib.evaluation.ranking import Ranked, auroc, leak, over_patients, sparsification
-from AnomalyDetectLib.evaluation.zoo_benchmark import Choice, contestants_for, put_onto_card
+from AnomalyDetectLib.evaluation.zoo_benchmark import Choice, contestants_for, note_choice, put_onto_card
 from AnomalyDetectLib.evaluation.zoo_cases import SETS, ZooCase
 from AnomalyDetectLib.evaluation.zoo_figures import BY_REGION, Table, measure
-from AnomalyDetectLib.evaluation.zoo_looks import Contestant, Rivals, Watch
+from AnomalyDetectLib.evaluation.zoo_looks import Contestant, Watch
 from AnomalyDetectLib.evaluation.zoo_tables import flat, markdown, write_csv
+from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.card import ModelCard, read_card, write_card
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.models.slices import Batch, SliceFamily, SliceMaps, SliceModel, as_probability
 from AnomalyDetectLib.prepare.prepared import Observations, Prepared, ScanFit, WayBack
+from AnomalyDetectLib.training.cards import RIVALS
 from AnomalyDetectLib.volume import Grid
+from Testing.models import small_zoo
 
 SHAPE = (24, 24, 8)
 T1, FLAIR, CT = SETS[0], SETS[1], SETS[-1]
@@ -133,9 +136,9 @@ def test_the_table_has_a_row_for_every_model_and_a_dash_for_what_cannot_be_had(t
 
 
 def test_trivial_rivals_come_first() -> None:
-    names = [one.card.name for one in contestants_for("T1")]
-    assert names[:2] == ["atlas-z", "intensity"]
-    assert contestants_for("CT")[0].card.name == "intensity"
+    names = [one.card.name for one in contestants_for("T1", ("dae",))]
+    assert names == [*sorted(RIVALS), "dae"]
+    assert "atlas-z" not in [one.card.name for one in contestants_for("CT", ("dae",))]
 
 
 class Patchy(SliceFamily):
@@ -241,20 +244,6 @@ def test_a_slow_model_is_measured_on_fewer_patients_and_the_row_says_so(
     assert table["seeing"]["patients"][0] == 2
 
 
-def test_trivial_rivals_are_measured_on_the_same_voxels() -> None:
-    watch = Watch(Rivals.open("FLAIR", healthy()), True, None)
-    table = measure(watch, healthy(), [], {FLAIR: cases()})[FLAIR]
-    assert {
-        "(intensity)",
-        "(intensity, 4 mm)",
-        "(intensity, equalised)",
-        "(mirror)",
-        "(intensity + mirror)",
-    } <= {*table}
-    assert table["(intensity)"]["voxel AP"][0] > 0.9
-    assert table["(intensity)"]["patients"][0] == 4
-
-
 def test_cards_get_what_models_are_chosen_by(tmp_path: Path) -> None:
     model, table = patchy()
     write_card(replace(model.card, folder=tmp_path, figures={"kept": 1}))
@@ -269,6 +258,22 @@ def test_cards_get_what_models_are_chosen_by(tmp_path: Path) -> None:
     assert "4 patients" in figures[f"zoo, {FLAIR.name}"]
 
 
+def test_the_card_of_what_auto_takes_says_so_and_nobody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zoo, "models_folder", lambda: tmp_path)
+    small_zoo.ship(tmp_path, "intensity", 0.3)
+    small_zoo.ship(tmp_path, "usual", 0.2)
+    note_choice("T1")
+    said = read_card(tmp_path / "intensity").figures["auto, T1"]
+    assert said.endswith("best of 2 measured; next usual 0.20; no trained model beats it")
+    card = read_card(tmp_path / "usual")
+    write_card(replace(card, figures={"zoo AP T1": 0.4}))
+    note_choice("T1")
+    assert "auto, T1" not in read_card(tmp_path / "intensity").figures
+    assert "auto, T1" in read_card(tmp_path / "usual").figures
+
+
 @pytest.mark.parametrize("choice", [Choice(models=("restore-t9",)), Choice(contrasts=("PET",))])
 def test_an_unknown_name_lists_what_there_is(choice: Choice) -> None:
     with pytest.raises(AnomalyDetectError, match="there are"):
@@ -278,7 +283,8 @@ def test_an_unknown_name_lists_what_there_is(choice: Choice) -> None:
 def test_every_row_says_which_published_figure_it_answers_to() -> None:
     page = markdown(T1, patchy()[1], over_patients([]))
     assert all(f"\n- {row}: " in page for row in patchy()[1])
-    assert ".738" in answer("(intensity, equalised)", "FLAIR")
+    assert ".738" in answer("intensity-equalised", "FLAIR")
+    assert NONE in answer("mirror", "FLAIR")
     assert NONE in answer("nsa-flair", "FLAIR")
     assert ".908" in answer("ae-u-ct", "CT")
     assert ".647" in answer("nsa-ct", "CT")

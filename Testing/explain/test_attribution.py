@@ -18,7 +18,8 @@ from AnomalyDetectLib.explain.attribution import (
 from AnomalyDetectLib.explain.places import inside_share
 from AnomalyDetectLib.explain.target import Target
 from AnomalyDetectLib.models.differentiable import Differentiable, DifferentiableRebuild, enlarged
-from AnomalyDetectLib.scoring.evidence import fuse, fusion_factors, smooth_inside, smooth_inside_transposed
+from AnomalyDetectLib.scoring.evidence import fuse, fusion_factors, smooth_inside_transposed
+from AnomalyDetectLib.volume import smooth_inside
 
 SHAPE = (24, 24, 24)
 LESION = np.zeros(SHAPE, bool)

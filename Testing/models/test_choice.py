@@ -21,6 +21,7 @@ def model(
     contrasts: tuple[str, ...] = ("T1",),
     calibrated: bool = True,
     folder: Path = Path(),
+    family: str = "auto-encoder",
     **figures: float,
 ) -> ModelCard:
     """A card with figures by contrast, and `seconds`; calibrated: with false alarms for each contrast."""
@@ -29,7 +30,7 @@ def model(
         named["zoo seconds"] = figures["seconds"]
     texts = dict.fromkeys(("summary", "licence", "credit", "training", "intended_use"), "")
     card = ModelCard(
-        name, "1.0", "intensity", contrasts, figures=named, folder=folder, **texts  # type: ignore[arg-type]
+        name, "1.0", family, contrasts, figures=named, folder=folder, **texts  # type: ignore[arg-type]
     )  # fmt: skip
     if calibrated:
         card.sha256.update({card.calibration(FALSE_ALARMS, contrast): "" for contrast in contrasts})
@@ -55,6 +56,14 @@ def test_slices_decide_where_no_lesion_is_drawn() -> None:
     choice = best([model("ae-u", ("CT",), CT=0.71)], "CT")
     assert choice is not None
     assert choice.reason == "ae-u: slice AP 0.71 on CT, the only one measured"
+
+
+def test_a_trivial_rival_that_nothing_beats_is_taken_and_said_to_be_one() -> None:
+    choice = best([model("dae-ct", ("CT",), CT=0.7), model("mirror", ("CT",), family="rival", CT=0.8)], "CT")
+    assert choice is not None
+    assert choice.reason == (
+        "mirror: slice AP 0.80 on CT, best of 2 measured; next dae-ct 0.70; no trained model beats it"
+    )
 
 
 def test_a_slow_model_is_not_taken_where_there_is_a_quick_one() -> None:

@@ -16,7 +16,7 @@ from AnomalyDetectLib.models.choice import SECONDS
 from AnomalyDetectLib.models.differentiable import Explainable
 from AnomalyDetectLib.models.ensemble import Ensemble
 from AnomalyDetectLib.pipeline import Detector, load_detector
-from AnomalyDetectLib.scoring.evidence import RANKS, RESIDUAL, fusion_factors
+from AnomalyDetectLib.scoring.evidence import RESIDUAL, SCORE, fusion_factors
 from AnomalyDetectLib.scoring.score import uncertainty
 from AnomalyDetectLib.training import calibration, ship_ensemble
 from AnomalyDetectLib.training.config import train_from
@@ -128,9 +128,9 @@ def test_image_scores_and_false_alarms_are_of_the_maps_that_a_user_gets(detector
 
 
 def test_ranks_alone_decide_and_no_gradient_is_promised(detector: Detector) -> None:
-    assert set(detector.scorer.statistics) == {RANKS, RESIDUAL}
+    assert set(detector.scorer.statistics) == {SCORE, RESIDUAL}
     z = np.ones((2, 2, 2), np.float32)
-    assert set(fusion_factors({RANKS: z, RESIDUAL: z})) == {RANKS}
+    assert set(fusion_factors({SCORE: z, RESIDUAL: z})) == {SCORE}
     assert isinstance(detector.model, Explainable)
     with pytest.raises(ModelError, match="ensemble-t1: ranks the maps of 2 models, so no gradient"):
         detector.model.differentiable(scan(0).prepared, np.ones(small_zoo.SHAPE, bool))
@@ -185,5 +185,7 @@ def named(name: str) -> ModelCard:
 
 
 def test_training_an_ensemble_says_how_it_is_made(empty: World) -> None:
-    with pytest.raises(AnomalyDetectError, match=r"isn't trained; run `anomalydetect ship .*ensemble\.toml`"):
+    with pytest.raises(
+        AnomalyDetectError, match=r"nothing .* trained; run `anomalydetect ship .*ensemble\.toml`"
+    ):
         train_from(empty.config, empty.folder, empty.folder, steps=1, device="cpu", threads=1, console=quiet)
