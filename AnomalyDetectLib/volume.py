@@ -117,6 +117,11 @@ def smooth(array: FloatArray, sigma_voxels: tuple[float, float, float]) -> Float
     return np.asarray(sitk.GetArrayFromImage(image))
 
 
+def mirror_difference(array: FloatArray, brain: BoolArray) -> FloatArray:
+    """A map on the working grid (X,Y,Z) minus its mirror image, 0 where the other side isn't brain."""
+    return np.where(brain & brain[::-1], array - array[::-1], 0).astype(np.float32)
+
+
 def smooth_inside(array: FloatArray, brain: BoolArray, sigma: float) -> FloatArray:
     """Gaussian smoothing (X,Y,Z) that doesn't mix in what lies outside the brain; 0 there."""
     sigmas = (sigma, sigma, sigma)

@@ -19,6 +19,7 @@ EVIDENCE = {
     "tissue-fine": "scan − expected tissue, fine",
     "tissue": "scan − expected tissue",
     "tissue-wide": "scan − expected tissue, wide",
+    "mirror": "scan − its other side",
     "score": "the model's own score",
 }
 FEWEST_ROWS = 4  # that a plot has room for, so that a single bar isn't a block

@@ -12,7 +12,7 @@ from AnomalyDetectLib.errors import Cancelled
 from AnomalyDetectLib.explain.parts import Parts
 from AnomalyDetectLib.explain.views import SequenceView
 from AnomalyDetectLib.models.differentiable import Differentiable, DifferentiableRebuild
-from AnomalyDetectLib.scoring.evidence import ANOMALY, RESIDUAL, TISSUE, TISSUE_FINE, TISSUE_WIDE
+from AnomalyDetectLib.scoring.evidence import ANOMALY, MIRROR, RESIDUAL, TISSUE, TISSUE_FINE, TISSUE_WIDE
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Target:
 
     One pass of the network takes the place of the model's several, and all that comes from the whole brain
     (the scan's own colours, its spread, the choices of the fusion) is held as it was found, so that only the
-    evidence itself moves.
+    evidence itself moves. both_sides: bool (X,Y,Z), where there is brain and on the other side, too.
     """
 
     model: Differentiable
@@ -30,6 +30,7 @@ class Target:
     offset: float
     sign: int
     brain_sd: float
+    both_sides: Tensor
     cancelled: Callable[[], bool]
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -51,6 +52,7 @@ class Target:
             difference = image - rebuild.expected
             raw[TISSUE_FINE] = raw[TISSUE] = difference / rebuild.expected_sd
             raw[TISSUE_WIDE] = difference / self.brain_sd
+            raw[MIRROR] = (image - image.flip(0)) * self.both_sides / self.brain_sd
         return raw
 
 
@@ -66,4 +68,5 @@ def target_of(
     prepared = view.scan.prepared
     weights = {name: torch.from_numpy(weight).to(device) for name, weight in parts.weights.items()}
     brain_sd = float(prepared.tensor[0, 0].numpy()[prepared.brain].std())
-    return Target(model, weights, parts.offset, sign, brain_sd, cancelled)
+    both_sides = torch.from_numpy(prepared.brain & prepared.brain[::-1]).to(device)
+    return Target(model, weights, parts.offset, sign, brain_sd, both_sides, cancelled)

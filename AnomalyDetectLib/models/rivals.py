@@ -12,7 +12,7 @@ from skimage.exposure import equalize_hist
 from AnomalyDetectLib.models.card import ModelCard
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
-from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth_inside
+from AnomalyDetectLib.volume import BoolArray, FloatArray, mirror_difference, smooth_inside
 
 SPACING_MM = 2.0
 BINS = 256
@@ -47,8 +47,9 @@ class Rival:
         robust SD of what is left as variance. The device makes no difference.
         """
         image, brain = prepared.tensor[0, 0].numpy(), prepared.brain
-        other = np.where(brain & brain[::-1], image[::-1], image)
-        healthy = other if "mirror" in self.map else np.full_like(image, np.median(image[brain]))
+        healthy = np.full_like(image, np.median(image[brain]))
+        if "mirror" in self.map:
+            healthy = image - mirror_difference(image, brain)
         spread = ROBUST_SD * float(np.median(np.abs(image - healthy)[brain]))
         return Rebuild(
             healthy=np.where(brain, healthy, 0).astype(np.float32),
@@ -72,9 +73,7 @@ def _equalised(seen: Seen) -> FloatArray:
 
 
 def _mirror(seen: Seen) -> FloatArray:
-    """Scan minus its mirror image where both sides are brain; the template is symmetric."""
-    smoothed, brain = _smoothed(seen, MIRROR_MM), seen.brain
-    return np.where(brain & brain[::-1], smoothed - smoothed[::-1], 0).astype(np.float32)
+    return mirror_difference(_smoothed(seen, MIRROR_MM), seen.brain)
 
 
 def _intensity_and_mirror(seen: Seen) -> FloatArray:

@@ -25,7 +25,7 @@ from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Observations, Prepared, ScanFit, WayBack
 from AnomalyDetectLib.prepare.template import load_template
-from AnomalyDetectLib.scoring.evidence import RESIDUAL, TISSUE, evidence
+from AnomalyDetectLib.scoring.evidence import MIRROR, RESIDUAL, TISSUE, evidence
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import Scorer, score
 from AnomalyDetectLib.scoring.statistics import fit_statistics
@@ -146,10 +146,10 @@ def healthy_sets(
 
 
 def evenly(members: Sequence[Member], count: int | None) -> list[Member]:
-    """`count` of the members, evenly spread over their list; None: all."""
-    if count is None:
+    """`count` of the members, evenly spread over their list, first and last among them; None: all."""
+    if count is None or count >= len(members):
         return list(members)
-    return list(members[:: max(1, len(members) // count)][:count])
+    return [members[int(number)] for number in np.linspace(0, len(members) - 1, count).round()]
 
 
 def fit_scorer(
@@ -173,14 +173,15 @@ def scorer_of(
 ) -> Scorer:
     """The statistics of rebuilds. healthy: bool (X,Y,Z), where each scan counts.
 
-    real, flat: see `fit_statistics`; a network that has seen no real scan of a contrast isn't trusted with
-    the residual where there is tissue evidence.
+    real, flat: see `fit_statistics`; what differs between the sides is always flat. A network that has seen
+    no real scan of a contrast isn't trusted with the residual where there is tissue evidence.
     """
     maps = [evidence(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]
     if not real and TISSUE in maps[0]:
         maps = [{name: one[name] for name in one if name != RESIDUAL} for one in maps]
     statistics = {
-        name: fit_statistics([m[name] for m in maps], healthy, real=real, flat=flat) for name in maps[0]
+        name: fit_statistics([m[name] for m in maps], healthy, real=real, flat=flat or name == MIRROR)
+        for name in maps[0]
     }
     provisional = Scorer(statistics, next(iter(statistics.values())))
     combined = [provisional.combined(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]

@@ -160,7 +160,8 @@ def test_every_file_has_the_simulated_and_the_healthy_sections(tmp_path: Path) -
 
 
 def test_a_limit_takes_scans_from_all_over_the_set() -> None:
-    assert evenly(range(20), 2) == [0, 10]
+    assert evenly(range(20), 2) == [0, 19]
+    assert evenly(range(22), 12)[-1] == 21, "twelve of 22 aren't the first twelve"
     assert evenly(range(3), None) == [0, 1, 2]
     assert evenly(range(3), 5) == [0, 1, 2]
 

@@ -43,7 +43,9 @@ def target(evidence: str = "residual", cancelled: bool = False) -> Target:
     network = Halving()
     model = Differentiable(network, network.layer, enlarged(SHAPE))
     weight = torch.from_numpy(LESION / LESION.sum()).float()
-    return Target(model, {evidence: weight}, 0.0, 1, 1.0, lambda: cancelled)
+    return Target(
+        model, {evidence: weight}, 0.0, 1, 1.0, torch.ones(SHAPE, dtype=torch.bool), lambda: cancelled
+    )
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_a_cancelled_explanation_stops_within_one_pass(image: Tensor) -> None:
 
 def test_the_fused_score_is_the_sum_of_its_parts() -> None:
     rng = np.random.default_rng(1)
-    names = ("residual", "anomaly", "tissue-fine", "tissue", "tissue-wide")
+    names = ("residual", "anomaly", "tissue-fine", "tissue", "tissue-wide", "mirror")
     maps = {name: rng.normal(0, 3, SHAPE).astype(np.float32) for name in names}
     for known in (names, names[:2], names[:1], names[1:2]):
         chosen = {name: maps[name] for name in known}

@@ -157,6 +157,9 @@ def test_a_small_and_a_large_lesion_both_keep_the_tissue_evidence_that_sees_them
     assert fused[dark] == -5
     restored = fuse({"residual": np.full(3, 6.0, np.float32), **tissue})
     assert restored[large] > fused[large]
+    one_sided = fuse({"mirror": np.full(3, 6.0, np.float32), **tissue})
+    assert one_sided[large] > restored[large]
+    assert one_sided[small] == fused[small]
     warned = fuse({"anomaly": np.full(3, 4.0, np.float32), **tissue})
     assert (np.sign(warned) == np.sign(fused)).all()
     assert (np.abs(warned) > np.abs(fused)).all()
