@@ -19,7 +19,7 @@ from AnomalyDetectLib.models.slices import brain_slices
 from AnomalyDetectLib.pipeline import load_head_network
 from AnomalyDetectLib.prepare.prepare import prepare
 from AnomalyDetectLib.prepare.prepared import Prepared
-from AnomalyDetectLib.training.calibration import healthy_scans, prepared_cases
+from AnomalyDetectLib.training.calibration import evenly, healthy_scans, prepared_cases
 from AnomalyDetectLib.training.ct_heads import ct_patients, healthy_heads, own_slices, prepared_heads
 from AnomalyDetectLib.training.slice_data import (
     LEAST_BRAIN,
@@ -86,10 +86,10 @@ def healthy_cases(data: Path, cache: Path, contrast: str, limit: int | None) -> 
     training patients, since there are no healthy scans. CT: none, since no lesion is drawn.
     """
     if contrast == "T1":
-        for case in prepared_cases(healthy_scans(data, "val")[:limit], load_head_network(), cache):
+        for case in prepared_cases(evenly(healthy_scans(data, "val"), limit), load_head_network(), cache):
             yield _case(case.volume.name, case.prepared, np.zeros_like(case.prepared.brain))
     elif contrast == "FLAIR":
-        for folder in glioma_patients(data, "train")[:limit]:
+        for folder in evenly(glioma_patients(data, "train"), limit):
             prepared, scan = prepared_flair_case(folder, cache)
             yield ZooCase(folder.name, prepared, None, scan.usable, np.zeros(len(scan.usable), bool))
 
@@ -99,7 +99,7 @@ def training_cases(data: Path, cache: Path, contrast: str, limit: int | None) ->
     thresholds come from can't serve: T1, whose lesions are put into the same heads; CT, which has none.
     """
     if contrast == "T1":
-        paths = healthy_scans(data, "train")[::FITTED_EVERY][:limit]
+        paths = evenly(healthy_scans(data, "train")[::FITTED_EVERY], limit)
         for case in prepared_cases(paths, load_head_network(), cache):
             yield _case(case.volume.name, case.prepared, np.zeros_like(case.prepared.brain))
     elif contrast == "CT":
@@ -124,12 +124,12 @@ def lesion_cases(data: Path, cache: Path, which: ZooSet, limit: int | None) -> I
     elif which.contrast == "T1":
         yield from _simulated(data, limit)
     elif "glioma" in which.name:
-        for folder in glioma_patients(data, "val")[:limit]:
+        for folder in evenly(glioma_patients(data, "val"), limit):
             prepared, _ = prepared_flair_case(folder, cache)
             mask = read_volume(folder / "mask.nii.gz").array
             yield _case(folder.name, prepared, on_working_grid(mask, prepared))
     else:
-        for patient in patients(data)[MULTIPLE_SCLEROSIS][:limit]:
+        for patient in evenly(patients(data)[MULTIPLE_SCLEROSIS], limit):
             volume, lesion = patient.read()
             prepared = prepare(volume, load_head_network())
             yield _case(patient.name, prepared, on_working_grid(lesion.astype(np.float32), prepared))
@@ -142,7 +142,7 @@ def _case(name: str, prepared: Prepared, lesion: BoolArray) -> ZooCase:
 
 def _simulated(data: Path, limit: int | None) -> Iterator[ZooCase]:
     network = load_head_network()
-    for number, path in enumerate(healthy_scans(data, "val")[:limit]):
+    for number, path in enumerate(evenly(healthy_scans(data, "val"), limit)):
         volume = read_volume(path)
         clean = prepare(volume, network)
         case = simulate(volume, clean, np.random.default_rng([SEED, number]))
@@ -151,7 +151,7 @@ def _simulated(data: Path, limit: int | None) -> Iterator[ZooCase]:
 
 
 def _ct_cases(data: Path, cache: Path, limit: int | None) -> Iterator[ZooCase]:
-    chosen = ct_patients(data, "val")[:limit]
+    chosen = evenly(ct_patients(data, "val"), limit)
     for patient, case in zip(chosen, prepared_heads(chosen, cache), strict=True):
         own, nearest = own_slices(case.prepared)
         bleeding = np.array([patient.bleeding[k] for k in own], dtype=bool)

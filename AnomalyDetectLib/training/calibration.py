@@ -173,12 +173,13 @@ def scorer_of(
 ) -> Scorer:
     """The statistics of rebuilds. healthy: bool (X,Y,Z), where each scan counts.
 
-    real, flat: see `fit_statistics`; what differs between the sides is always flat. A network that has seen
-    no real scan of a contrast isn't trusted with the residual where there is tissue evidence.
+    real, flat: see `fit_statistics`; what differs between the sides is always flat. Beside tissue evidence a
+    network that has seen real scans of a contrast is trusted with the residual, else the sides are compared.
     """
     maps = [evidence(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]
-    if not real and TISSUE in maps[0]:
-        maps = [{name: one[name] for name in one if name != RESIDUAL} for one in maps]
+    if TISSUE in maps[0]:
+        left_out = MIRROR if real else RESIDUAL
+        maps = [{name: one[name] for name in one if name != left_out} for one in maps]
     statistics = {
         name: fit_statistics([m[name] for m in maps], healthy, real=real, flat=flat or name == MIRROR)
         for name in maps[0]
