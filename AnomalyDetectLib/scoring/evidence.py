@@ -26,9 +26,9 @@ SIGMAS = {
 # What the network calls a lesion helps in T1, which it has seen real scans of (voxel AP of faint simulated
 # lesions .18 at .4, .20 at .8), and costs small lesions in contrasts where it is less sure.
 ANOMALY_WEIGHT, ANOMALY_WEIGHT_WITH_TISSUE, ANOMALY_WEIGHT_WITH_BOTH = 0.5, 0.4, 0.8
-# What is summed for large lesions. The other side of the brain stands in for the residual in contrasts that the
-# network has seen no real scan of: voxel AP of clear simulated lesions on FLAIR .59 to .63. On T1, beside the
-# residual, it gained .01, and twice as many false alarms on another scanner.
+# What is summed for large lesions. The other side of the brain stands in for the residual in contrasts that
+# the network has seen no real scan of: voxel AP of clear simulated lesions on FLAIR .59 to .63. On T1, beside
+# the residual, it gained .01, and twice as many false alarms on another scanner.
 WIDE = {TISSUE: 1.0, TISSUE_WIDE: 1.0, MIRROR: 1.0, RESIDUAL: 0.5}
 WIDE_SD, WIDE_SD_RESTORED = 2.2, 2.1  # of the sum of maps of SD 1 that go together
 SMALLEST = 1e-4  # of a probability, before its log-odds
