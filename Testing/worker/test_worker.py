@@ -62,10 +62,11 @@ def ask(client: WorkerClient, request: dict, seconds: float = 240.0) -> list[dic
 
 @pytest.fixture(scope="module")
 def answered(client: WorkerClient, scan: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """The answers to one detection."""
+    """The answers to one detection, at a threshold at which atlas-z finds something."""
     out = tmp_path_factory.mktemp("out ü")
     request = {"type": "detect", "id": "a", "input": str(scan), "out": str(out), "model": "atlas-z"}
-    return ask(client, request | {"device": "cpu", "brain_mask": None, "modality": "auto"})
+    options = {"device": "cpu", "brain_mask": None, "modality": "auto", "false_alarms": 10.0}
+    return ask(client, request | options)
 
 
 def test_a_detection_tells_its_stages_and_ends_with_the_files(answered: list[dict]) -> None:
