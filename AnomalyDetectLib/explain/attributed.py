@@ -61,7 +61,7 @@ def attributed(
     prepared, detector = view.scan.prepared, view.scan.detector
     model, every = detector.model, (GRADIENTS, OCCLUSION, GRAD_CAM)
     if not isinstance(model, Explainable):
-        reason = f"{detector.card.name} has no network: what it expects doesn't look at the scan"
+        reason = f"{detector.card.name} has no network that could be asked"
         return Attribution(left_out=dict.fromkeys(every, reason))
     needed = np.any([weight != 0 for weight in parts.weights.values()], axis=0)
 
