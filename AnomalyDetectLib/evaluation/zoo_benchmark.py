@@ -80,7 +80,8 @@ def run(data: Path, out: Path, choice: Choice, console: Console) -> None:
             console.print(f"{contrast}: {model.name}, {len(watch.seconds)} scans", style="dim")
             if choice.onto_cards:
                 own = {which: rows[model.name] for which, rows in found.items() if rows}
-                put_onto_card(model.card.folder, contrast, own, seconds[model.name])
+                everyone = {which: len(cases) for which, cases in sets.items()}
+                put_onto_card(model.card.folder, contrast, own, seconds[model.name], everyone)
         if choice.onto_cards:
             note_choice(contrast)
         for which in sets:
@@ -102,11 +103,16 @@ def contestants_for(contrast: str, names: Sequence[str] = ()) -> list[Contestant
 
 
 def put_onto_card(
-    folder: Path, contrast: str, sets: Mapping[ZooSet, Mapping[str, Interval]], seconds: Sequence[float]
+    folder: Path,
+    contrast: str,
+    sets: Mapping[ZooSet, Mapping[str, Interval]],
+    seconds: Sequence[float],
+    everyone: Mapping[ZooSet, int],
 ) -> None:
     """Add a model's figures to the card in its folder: what it is chosen by, and each set's in short.
 
-    The deciding figure is the mean over the sets; see `deciding_figure`. The seconds are the median's.
+    The deciding figure is the mean over the sets; see `deciding_figure`. A slow model that was measured on
+    fewer than `everyone` of a set has none: others have theirs of other voxels. The seconds are the median's.
     """
     name = SLICE_AP if contrast == "CT" else AP
     measured: dict[str, object] = {
@@ -115,11 +121,12 @@ def put_onto_card(
         for which, one in sets.items()
     }
     means = [one[name][0] for one in sets.values() if np.isfinite(one[name][0])]
-    if means:
+    if means and all(one[PATIENTS][0] == everyone[which] for which, one in sets.items()):
         measured[deciding_figure(contrast)] = round(float(np.mean(means)), 4)
     measured[SECONDS] = round(float(np.median(seconds)), 2)
     card = read_card(folder)
-    write_card(replace(card, figures=card.figures | measured))
+    kept = {name: one for name, one in card.figures.items() if name != deciding_figure(contrast)}
+    write_card(replace(card, figures=kept | measured))
 
 
 def note_choice(contrast: str) -> None:

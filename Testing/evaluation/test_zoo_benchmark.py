@@ -248,14 +248,17 @@ def test_cards_get_what_models_are_chosen_by(tmp_path: Path) -> None:
     model, table = patchy()
     write_card(replace(model.card, folder=tmp_path, figures={"kept": 1}))
     other = {**table["patchy"], "voxel AP": (0.1, 0.0, 0.2)}
-    put_onto_card(tmp_path, "FLAIR", {FLAIR: table["patchy"], SETS[2]: other}, [1.0, 2.0, 9.0])
-    put_onto_card(tmp_path, "CT", {CT: {**other, "slice AP": (0.7, 0.6, 0.8)}}, [1.0, 2.0, 9.0])
+    four = {FLAIR: 4, SETS[2]: 4, CT: 4}
+    put_onto_card(tmp_path, "FLAIR", {FLAIR: table["patchy"], SETS[2]: other}, [1.0, 2.0, 9.0], four)
+    put_onto_card(tmp_path, "CT", {CT: {**other, "slice AP": (0.7, 0.6, 0.8)}}, [1.0, 2.0, 9.0], four)
     figures = read_card(tmp_path).figures
     assert figures["zoo AP FLAIR"] == pytest.approx((table["patchy"]["voxel AP"][0] + 0.1) / 2, abs=1e-4)
     assert figures["zoo AP CT"] == 0.7
     assert figures["zoo seconds"] == 2.0
     assert figures["kept"] == 1
     assert "4 patients" in figures[f"zoo, {FLAIR.name}"]
+    put_onto_card(tmp_path, "CT", {CT: {**other, "slice AP": (0.9, 0.6, 1.0)}}, [30.0], {CT: 22})
+    assert "zoo AP CT" not in read_card(tmp_path).figures, "4 of 22 patients don't compare with all of them"
 
 
 def test_the_card_of_what_auto_takes_says_so_and_nobody_elses(
