@@ -42,10 +42,14 @@ class Opinion:
 
 def opinions(case: FindingCase, view: SequenceView, load: Load) -> list[Opinion]:
     """The model that found it first, then the `ASKED` best of the others that know the contrast, in the order
-    in which `auto` would take them.
+    in which `auto` would take them; no ensemble that the first is a member of: it would agree with itself.
     """
     used = view.scan.detector.card.name
-    others = [card for card in candidates(zoo.cards(), view.scan.prepared.modality) if card.name != used]
+    others = [
+        card
+        for card in candidates(zoo.cards(), view.scan.prepared.modality)
+        if used not in (card.name, *card.options.get("members", ()))
+    ]
     return [_own(case, view), *(_other(case, view, card, load) for card in others[:ASKED])]
 
 
