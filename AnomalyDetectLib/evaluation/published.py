@@ -8,6 +8,8 @@ detection for intracranial hemorrhage in brain CT" (OpenReview klQEJ2aoTn).
 
 from __future__ import annotations
 
+from AnomalyDetectLib.training.cards import RIVALS
+
 NONE = "no published figure on brain MR known to us"
 UNCHECKED = "no figure of it that we could check"
 
@@ -21,7 +23,6 @@ RESTORATION = (
 
 # By model, without the ending for its contrast.
 INTENSITY = ("intensity", "intensity-plain", "intensity-2mm", "intensity-4mm", "intensity-equalised")
-RIVALS = (*INTENSITY, "intensity-mirror", "mirror", "atlas-z", "atlas-mirror")
 FIGURES = {
     **dict.fromkeys(INTENSITY, THRESHOLD),
     "ae-l2": f"{MEISSEN}: dense auto-encoder, best Dice .271; .185, AP .163; .080",

@@ -10,6 +10,7 @@ import numpy as np
 from skimage.exposure import equalize_hist
 
 from AnomalyDetectLib.models.card import ModelCard
+from AnomalyDetectLib.models.intensity import robust_variance
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.volume import BoolArray, FloatArray, mirror_difference, smooth_inside
@@ -17,7 +18,6 @@ from AnomalyDetectLib.volume import BoolArray, FloatArray, mirror_difference, sm
 SPACING_MM = 2.0
 BINS = 256
 MIRROR_MM = 4.0
-ROBUST_SD = 1.4826  # of a median absolute deviation
 
 
 class Seen(NamedTuple):
@@ -50,10 +50,9 @@ class Rival:
         healthy = np.full_like(image, np.median(image[brain]))
         if "mirror" in self.map:
             healthy = image - mirror_difference(image, brain)
-        spread = ROBUST_SD * float(np.median(np.abs(image - healthy)[brain]))
         return Rebuild(
             healthy=np.where(brain, healthy, 0).astype(np.float32),
-            variance=np.full_like(image, spread**2),
+            variance=robust_variance(image - healthy, brain),
             score=(MAPS | ATLAS_MAPS)[self.map](Seen(image, brain, self.atlas)),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from AnomalyDetectLib.models.card import ModelCard
+from AnomalyDetectLib.models.choice import RIVAL
 
 IXI_CREDIT = (
     "T1 images from the IXI dataset, brain-development.org (EPSRC GR/S21533/02), CC BY-SA 3.0. Label maps: "
@@ -95,7 +96,7 @@ _MAPS = {
 }
 _CARDS |= {
     name: {
-        "family": "rival",
+        "family": RIVAL,
         "contrasts": EVERY,
         "summary": f"Rival without a network: {what}.",
         "credit": f"{IXI_CREDIT} {EXTERNAL_CREDIT} {CT_CREDIT}",
@@ -105,7 +106,7 @@ _CARDS |= {
     for name, (one, what) in _MAPS.items()
 }
 _CARDS["atlas-mirror"] = {
-    "family": "rival",
+    "family": RIVAL,
     "contrasts": ("T1",),
     "summary": "Rival without a network: difference from the mean of healthy brains, and between the sides.",
     "credit": f"{IXI_CREDIT} {EXTERNAL_CREDIT}",
