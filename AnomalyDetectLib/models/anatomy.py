@@ -53,17 +53,19 @@ class Restored(NamedTuple):
 
 class AnatomyNetwork(SpaceToDepthUNet):
     """Channels in: scan; where healthy brains have fluid, grey and white matter; how close the voxel is to
-    the scan's own intensity of each of them.
+    the scan's own intensity of each of them; how far it is from the other side of the brain.
     """
 
     def __init__(self) -> None:
-        super().__init__(7, 3, FEATURES)
+        super().__init__(8, 3, FEATURES)
         self.tissue = nn.Conv3d(FEATURES[0], 8 * len(TISSUES), 1)
 
-    def restore(self, image: Tensor) -> Restored:
-        """From a brain (B,1,X,Y,Z) in input units, 0 outside the brain."""
+    def restore(self, image: Tensor, asymmetry: Tensor) -> Restored:
+        """From a brain (B,1,X,Y,Z) in input units, 0 outside the brain, and its asymmetry (B,1,X,Y,Z); 0
+        where the other side shall not be told.
+        """
         prior = tissue_prior(str(image.device)).expand(len(image), -1, -1, -1, -1)
-        decoded = self.decode(torch.cat([image, prior, memberships(image, prior[0])], 1))[-1]
+        decoded = self.decode(torch.cat([image, prior, memberships(image, prior[0]), asymmetry], 1))[-1]
         correction, logit, log_variance = torch.split(depth_to_space(self.head(decoded)), 1, 1)
         return Restored(
             image + correction, logit, log_variance.clamp(*LOG_VARIANCE), depth_to_space(self.tissue(decoded))
@@ -105,6 +107,12 @@ def to_input(image: Tensor, brain: Tensor, middle: float, unit: float) -> Tensor
     return torch.where(brain, ((image - middle) / unit).clamp(-LARGEST, LARGEST), 0)
 
 
+def asymmetry_of(image: Tensor) -> Tensor:
+    """A brain in input units minus its mirror image (B,1,X,Y,Z), 0 where one of them isn't brain."""
+    mirrored = image.flip(2)
+    return torch.where((image != 0) & (mirrored != 0), image - mirrored, 0)
+
+
 class Anatomy:
     """The shipped model: passes over the scan and its mirror image, each as it is and moved by a voxel."""
 
@@ -125,7 +133,7 @@ class Anatomy:
         middle, unit = levels(image, brain)
         scan = to_input(image, brain, middle, unit)
         with torch.inference_mode():
-            maps = passes(lambda moved: _maps(network, moved), scan[None, None].to(device)).cpu()
+            maps = passes(lambda moved: _maps(network, moved), _told(scan).to(device)).cpu()
             anomaly = torch.sigmoid(maps[:, 1]).mean(0)
             expected, sd, _ = own_colours.paint(scan, maps[:, 3:].mean(0), anomaly, brain)
             healthy = maps[:, 0].mean(0).lerp(expected, PAINTED_SHARE * anomaly)
@@ -151,12 +159,12 @@ class Anatomy:
         middle, unit = levels(prepared.tensor[0, 0], brain)
         scan = to_input(prepared.tensor[0, 0], brain, middle, unit)
         with torch.no_grad():
-            seen = _maps(network, scan[None, None].to(device))[0].cpu()
+            seen = _maps(network, _told(scan).to(device))[0].cpu()
         painted = own_colours.paint(scan, seen[3:], torch.sigmoid(seen[1]), brain)
         colours, sd, inside = painted.colours.to(device), painted.sd.to(device), brain.to(device)
 
         def rebuild(image: Tensor) -> DifferentiableRebuild:
-            maps = _maps(network, to_input(image[0, 0], inside, middle, unit)[None, None])[0]
+            maps = _maps(network, _told(to_input(image[0, 0], inside, middle, unit)))[0]
             expected = (maps[3:] * colours).sum(0)
             healthy = maps[0].lerp(expected, PAINTED_SHARE * torch.sigmoid(maps[1]))
             return DifferentiableRebuild(
@@ -169,7 +177,13 @@ class Anatomy:
         return Differentiable(rebuild, network.down[-1], enlarged(prepared.brain.shape))
 
 
-def _maps(network: AnatomyNetwork, scan: Tensor) -> Tensor:
+def _told(scan: Tensor) -> Tensor:
+    """What the network is told of a scan (X,Y,Z) in input units: itself and its asymmetry (1,2,X,Y,Z)."""
+    image = scan[None, None]
+    return torch.cat([image, asymmetry_of(image)], 1)
+
+
+def _maps(network: AnatomyNetwork, told: Tensor) -> Tensor:
     """Healthy version, logit, log variance and tissue probabilities (B,3 + tissues,X,Y,Z)."""
-    out = network.restore(scan)
+    out = network.restore(*torch.split(told, 1, 1))
     return torch.cat([*out[:3], torch.softmax(out.tissue, 1)], 1)

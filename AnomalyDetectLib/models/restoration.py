@@ -96,7 +96,7 @@ class Restoration:
 def passes(see: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     """What `see` makes of the image and of its mirror image, each as it is and moved, all moved back.
 
-    see: from (1,1,X,Y,Z) to maps (1,C,X,Y,Z). Returns (passes,C,X,Y,Z).
+    image, see: from (1,K,X,Y,Z) to maps (1,C,X,Y,Z). Returns (passes,C,X,Y,Z).
     """
     return torch.cat([_pass(see, image, shift, mirror) for shift in SHIFTS for mirror in (False, True)])
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from AnomalyDetectLib.devices import in_bfloat16
 from AnomalyDetectLib.evaluation.metrics import average_precision
-from AnomalyDetectLib.models.anatomy import AnatomyNetwork, Restored, levels, to_input
+from AnomalyDetectLib.models.anatomy import AnatomyNetwork, Restored, asymmetry_of, levels, to_input
 from AnomalyDetectLib.training import corruption, labels
 from AnomalyDetectLib.training.contrasts import BRIGHTEST, recontrast
 from AnomalyDetectLib.training.heads import class_means
@@ -37,6 +37,8 @@ T1_SHARE, OTHER_T1_SHARE, LABEL_SHARE = 0.3, 0.1, 0.1  # the rest: real scans re
 DIFFICULTY = 0.65  # lesions at the noise teach little
 PATIENT_SHARE = 0.35
 SEQUENCE_SHARES = {"flair": 0.6, "t1": 0.2, "t1c": 0.2}
+TOLD_SHARE = 0.5  # of the samples that the other side of the brain is told in: else nothing but it is learnt
+OFF_PLANE = 0.3  # of the usual pose, where it is told: aligned scans have their plane in the middle
 THICK_SHARE = 0.5  # of the scans in other contrasts: clinical T2 and FLAIR have thick slices
 
 
@@ -67,7 +69,7 @@ class AnatomyTask:
             scan = held_out[n % len(held_out)]
             if n % 2:
                 scan = replace(scan, image=recontrast(rng, scan.image.float(), scan.tissue))
-            self.held_out.append(_corrupted(rng, scan.image.float(), scan.tissue, scan.brain))
+            self.held_out.append(corrupted(rng, scan.image.float(), scan.tissue, scan.brain))
         self.network = AnatomyNetwork()
         self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # a fifth faster
 
@@ -76,12 +78,13 @@ class AnatomyTask:
         return stack([self._sample(rng) for _ in range(size)])
 
     def _sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        told = rng.random() < TOLD_SHARE
+        off_plane = OFF_PLANE if told else 1.0
         if self.patients and rng.random() < PATIENT_SHARE:
             scans = self.patients[str(rng.choice(list(SEQUENCE_SHARES), p=list(SEQUENCE_SHARES.values())))]
-            image, tissue, inside = augment(
-                rng, scans[int(rng.integers(len(scans)))], deformation=self.deformation
-            )
-            return _corrupted(rng, image, tissue, inside, noise=rng.uniform(0, 0.03))
+            scan = scans[int(rng.integers(len(scans)))]
+            image, tissue, inside = augment(rng, scan, deformation=self.deformation, off_plane=off_plane)
+            return corrupted(rng, image, tissue, inside, noise=rng.uniform(0, 0.03), told=told)
         kind = rng.random()
         if kind < LABEL_SHARE:
             brain = self.label_brains[int(rng.integers(len(self.label_brains)))]
@@ -92,8 +95,8 @@ class AnatomyTask:
                 contrast = "T1" if kind < LABEL_SHARE + self.t1_share + OTHER_T1_SHARE else None
                 scan = replace(scan, image=recontrast(rng, scan.image.float(), scan.tissue, contrast))
         thick = 0.3 if LABEL_SHARE <= kind < LABEL_SHARE + self.t1_share else THICK_SHARE
-        image, tissue, inside = augment(rng, scan, thick, self.deformation)
-        return _corrupted(rng, image, tissue, inside, noise=rng.uniform(0, 0.05))
+        image, tissue, inside = augment(rng, scan, thick, self.deformation, off_plane)
+        return corrupted(rng, image, tissue, inside, noise=rng.uniform(0, 0.05), told=told)
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Weighted BCE on where the corruption is; Huber on the restored scan, inside corruptions and
@@ -101,7 +104,9 @@ class AnatomyTask:
         alone.
         """
         with in_bfloat16(batch["image"].device.type):
-            out = Restored(*(maps.float() for maps in self.network.restore(batch["image"])))
+            out = Restored(
+                *(maps.float() for maps in self.network.restore(batch["image"], batch["asymmetry"]))
+            )
         inside, target = batch["brain"].float(), batch["weight"]
         voxels, corrupted = inside.sum(), target.sum() + SMOOTHING
         bce = functional.binary_cross_entropy_with_logits(
@@ -135,7 +140,7 @@ class AnatomyTask:
         for number, sample in enumerate(self.held_out):
             batch = stack([sample])
             losses.append(self.loss(batch)[0].item())
-            out = self.network.restore(batch["image"])
+            out = self.network.restore(batch["image"], batch["asymmetry"])
             changed, kind = batch["weight"] > 0.5, ("t1", "other")[number % 2]
             for at, image in enumerate((batch["image"], out.healthy)):
                 energy[kind][at] += float(((image - batch["clean"])[changed] ** 2).sum())
@@ -149,12 +154,17 @@ class AnatomyTask:
         return figures
 
 
-def _corrupted(
-    rng: np.random.Generator, image: Tensor, tissue: Tensor, brain: Tensor, noise: float = 0.0
+def corrupted(
+    rng: np.random.Generator,
+    image: Tensor,
+    tissue: Tensor,
+    brain: Tensor,
+    noise: float = 0.0,
+    told: bool = True,
 ) -> dict[str, Tensor]:
     """One training sample in input units from a healthy image in working units (X,Y,Z).
 
-    Nothing is learnt where `tissue` is `ILL`.
+    Nothing is learnt where `tissue` is `ILL`. told: whether the network sees the other side of the brain.
     """
     healthy = tissue != ILL
     tissue = torch.where(healthy, tissue, labels.BACKGROUND)
@@ -168,8 +178,10 @@ def _corrupted(
     grain = torch.randn(clean.shape, generator=generator) * noise * contrast  # on both: noise is no anomaly
     middle, unit = levels(bad.image, brain)
     target = tissue.long() - 1
+    seen = to_input(bad.image + grain, brain, middle, unit)[None]
     return {
-        "image": to_input(bad.image + grain, brain, middle, unit)[None],
+        "image": seen,
+        "asymmetry": asymmetry_of(seen[None])[0] if told else torch.zeros_like(seen),
         "clean": to_input(clean + grain, brain, middle, unit)[None],
         "weight": (bad.weight * healthy)[None],
         "brain": (brain & healthy)[None],

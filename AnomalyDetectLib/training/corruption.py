@@ -19,6 +19,7 @@ FAINTEST = 0.04  # working units: about the noise of a good scan
 LARGE_SHARE, LARGE = 0.25, (7.0, 17.0)  # one large lesion alone: radius in voxels of 2 mm
 MIXED_SHARE = 0.5  # of the large ones
 PLAIN = 0.35  # what an easy lesion has at least
+BOTH_SIDES = 0.25  # of the lesions: asymmetry alone must not give one away
 RIM, CORE = (0.15, 0.9), (0.1, 0.8)  # of an enhancing lesion, against the tissue there, T1 units
 RIM_VOXELS = (0.8, 3.5)
 BRIGHT_RIMS = 0.75  # of these; else dark around bright
@@ -202,7 +203,7 @@ def corrupt(
         low, high = (0.7, 2.4) if spots else LARGE if large else (1.4 + 3 * (1 - difficulty), 14.0)
         radius = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         places = [centre]
-        if rng.random() < 0.15:  # both sides at once: asymmetry alone must not give a lesion away
+        if rng.random() < BOTH_SIDES:
             places.append(np.array([clean.shape[0] - 1 - centre[0], centre[1], centre[2]]))
         for place in places:
             for part, size in _parts(rng, place, radius, large):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 
 from AnomalyDetectLib.errors import PreparationError
-from AnomalyDetectLib.models.anatomy import AnatomyNetwork, levels, to_input
+from AnomalyDetectLib.models.anatomy import AnatomyNetwork, asymmetry_of, levels, to_input
 from AnomalyDetectLib.pipeline import load_head_network
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.training.labels import TISSUE_NAMES
@@ -55,6 +55,7 @@ def _healthy_part(name: str, prepared: Prepared, lesion: BoolArray, network: Ana
     near = torch.from_numpy(ndimage.binary_dilation(lesion, iterations=MARGIN))
     image, brain = prepared.tensor[0, 0], torch.from_numpy(prepared.brain)
     with torch.inference_mode():
-        seen = network.restore(to_input(image, brain, *levels(image, brain))[None, None])
+        scan = to_input(image, brain, *levels(image, brain))[None, None]
+        seen = network.restore(scan, asymmetry_of(scan))
     classes = torch.where(near, ILL, seen.tissue[0].argmax(0) + 1)
     return HealthyScan(name, image.half(), torch.where(brain, classes, 0).to(torch.uint8), brain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -60,10 +61,10 @@ def bias_field(rng: np.random.Generator, shape: Shape, sd: float) -> Tensor:
     return torch.exp(smooth_noise(rng, shape, (knots, knots, knots), sd))
 
 
-def random_rotation(rng: np.random.Generator, degrees: float) -> np.ndarray:
-    """3x3 rotation by up to ±degrees about each axis."""
+def random_rotation(rng: np.random.Generator, degrees: float | NDArray[np.floating]) -> np.ndarray:
+    """3x3 rotation by up to ±degrees about each axis; one limit for all, or (3,)."""
     matrix = np.eye(3)
-    for axis, angle in enumerate(np.deg2rad(rng.uniform(-degrees, degrees, 3))):
+    for axis, angle in enumerate(np.deg2rad(rng.uniform(-np.asarray(degrees), degrees, 3))):
         a, b = [k for k in range(3) if k != axis]
         turn = np.eye(3)
         turn[a, a] = turn[b, b] = np.cos(angle)

@@ -27,6 +27,7 @@ VALIDATION_SAMPLES = 20
 SMOOTHING = 50.0  # voxels: a batch without a lesion, or with a tiny one, gives a calm mean
 POSITIVE_WEIGHT = 8.0  # lesions are rare: without it the network says "nothing" everywhere
 LEAST_VARIANCE = 1e-4  # working units squared
+TURN, MOVE = 5.0, 1.0  # up to how many degrees scans are turned, and the SD in voxels by which they are moved
 WHITE_CLASSES = (labels.WHITE, labels.CEREBELLUM_WHITE, labels.BRAINSTEM)
 
 
@@ -81,22 +82,28 @@ def prepare_subject(
 
 
 def augment(
-    rng: np.random.Generator, scan: HealthyScan, thick: float = 0.3, deformation: float = 1.0
+    rng: np.random.Generator,
+    scan: HealthyScan,
+    thick: float = 0.3,
+    deformation: float = 1.0,
+    off_plane: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Image, tissue and brain (X,Y,Z) with another pose, shape, contrast curve, resolution, bias, noise and
     mask rim.
 
     thick: share of the scans that get thick slices. deformation: how much further than usual scans are bent
-    and scaled, and how much more often they are bent: at 2 all of those that get another pose.
+    and scaled, and how much more often they are bent: at 2 all of those that get another pose. off_plane:
+    how much further than usual the plane between the sides is turned and moved.
     """
     image, tissue, brain = scan.image.float(), scan.tissue, scan.brain
     size = (image.shape[0], image.shape[1], image.shape[2])
     if rng.random() < 0.85:
         centre = (np.array(size) - 1) / 2
-        linear = fields.random_rotation(rng, 5) @ np.diag(np.exp(rng.normal(0, 0.03 * deformation, 3)))
+        turn, move = np.array([1, off_plane, off_plane]) * TURN, np.array([off_plane, 1, 1]) * MOVE
+        linear = fields.random_rotation(rng, turn) @ np.diag(np.exp(rng.normal(0, 0.03 * deformation, 3)))
         index_map = np.eye(4)
         index_map[:3, :3] = linear
-        index_map[:3, 3] = centre - linear @ centre + rng.normal(0, 1.0, 3)
+        index_map[:3, 3] = centre - linear @ centre + rng.normal(0, move)
         bend = None
         if rng.random() < 0.5 * deformation:
             bend = torch.stack(

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from AnomalyDetectLib.models import own_colours
-from AnomalyDetectLib.models.anatomy import TISSUES, AnatomyNetwork, levels, memberships, to_input
+from AnomalyDetectLib.models.anatomy import (
+    TISSUES,
+    AnatomyNetwork,
+    asymmetry_of,
+    levels,
+    memberships,
+    to_input,
+)
+from AnomalyDetectLib.models.restoration import passes
 from AnomalyDetectLib.prepare.template import load_template
 
 CONTRASTS = {"T1": (-2.0, 0.0, 1.0), "T2": (3.0, 0.5, -0.5), "FLAIR": (-3.0, 0.4, 0.0)}  # fluid, grey, white
@@ -108,7 +116,31 @@ def test_the_network_restores_and_names_every_voxel() -> None:
     network = AnatomyNetwork().eval()
     shape = load_template().brain.shape
     with torch.inference_mode():
-        out = network.restore(torch.zeros(1, 1, *shape))
+        out = network.restore(torch.zeros(1, 1, *shape), torch.zeros(1, 1, *shape))
     assert out.healthy.shape == out.logit.shape == (1, 1, *shape)
     assert out.tissue.shape == (1, len(TISSUES), *shape)
     assert np.isfinite(out.log_variance.numpy()).all()
+
+
+def test_the_network_is_told_how_far_a_lesion_is_from_the_other_side(
+    tissue: torch.Tensor, brain: torch.Tensor
+) -> None:
+    scan = colour(tissue, brain, "T1", noise=0)
+    lesion = torch.zeros_like(brain)
+    lesion[22:28, 50:56, 45:51] = True
+    image = torch.where(lesion & brain, scan + 2.5, scan)[None, None]
+    told = asymmetry_of(image)
+    even = asymmetry_of(scan[None, None])
+    assert (told - even)[0, 0][lesion & brain].mean() == pytest.approx(2.5)
+    assert torch.equal(told, -told.flip(2)), "the other side is as much darker"
+    assert float(told[0, 0][~brain].abs().max()) == 0
+
+
+def test_every_pass_sees_the_asymmetry_of_what_it_sees(tissue: torch.Tensor, brain: torch.Tensor) -> None:
+    image = colour(tissue, brain, "T1")[None, None]
+
+    def differ(told: torch.Tensor) -> torch.Tensor:
+        return (told[:, 1:] - asymmetry_of(told[:, :1])).abs()
+
+    as_it_is, mirrored = passes(differ, torch.cat([image, asymmetry_of(image)], 1))[:2]
+    assert float(as_it_is.max()) == float(mirrored.max()) == 0

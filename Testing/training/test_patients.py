@@ -7,7 +7,7 @@ import torch
 
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.training import labels
-from AnomalyDetectLib.training.anatomy import _corrupted
+from AnomalyDetectLib.training.anatomy import corrupted
 from AnomalyDetectLib.training.patients import ILL
 
 
@@ -22,7 +22,7 @@ def test_a_patients_own_lesion_is_seen_by_the_network_and_not_learnt_from() -> N
     image = brain.float() + 0.05 * torch.randn(brain.shape, generator=torch.Generator().manual_seed(1))
 
     for seed in range(6):  # some of the synthetic lesions touch it
-        sample = _corrupted(np.random.default_rng(seed), image + 0.8 * ill, tissue, brain)
+        sample = corrupted(np.random.default_rng(seed), image + 0.8 * ill, tissue, brain)
 
         assert not sample["brain"][0][ill].any(), "no loss is counted there"
         assert not sample["weight"][0][ill].any()
