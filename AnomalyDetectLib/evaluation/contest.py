@@ -64,13 +64,17 @@ class Contest:
         return found
 
     def findings(self, maps: AnomalyMaps, name: str, sign: int) -> Findings:
-        """Findings at `ALARMS` expected false alarms. sign: of the lesions; rivals look for it alone, models
+        """Findings at `ALARMS` expected false alarms. sign: as in `settings`."""
+        return FindingsEngine(maps).at(self.settings(name, sign))
+
+    def settings(self, name: str, sign: int) -> FindingsSettings:
+        """Of a map at `ALARMS` expected false alarms. sign: of the lesions; rivals look for it alone, models
         for both.
         """
         models = {one.card.name: one.false_alarms for one in self.detectors}
         settings = FindingsSettings() if name in models else FindingsSettings(sign=SIGN_NAMES[sign])
         table = models[name] if name in models else self.tables.get(name)
-        return FindingsEngine(maps).at(chosen(settings, ALARMS, table)[0])
+        return chosen(settings, ALARMS, table)[0]
 
 
 def rival_on_scan(volume: Volume, prepared: Prepared, working: FloatArray) -> AnomalyMaps:

@@ -5,7 +5,7 @@ the same voxels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -39,7 +39,9 @@ LESIONS = (
     "Sensitivity and false alarms (findings that touch no lesion): at {alarms:g} expected false alarm per "
     "healthy brain, models with findings of both signs on the scans of their calibration, rivals with {what} "
     "on {counted} healthy scans; a lesion is found when findings cover a tenth of it. Oracle Dice: threshold "
-    "chosen for each patient from its own truth."
+    "chosen for each patient from its own truth. "
+    f"'{tables.AT_EQUAL}': at the lowest of some thresholds where each map's findings that touch no lesion "
+    "are that few in these patients."
 )
 HEALTHY = (
     "{scans}; means with 95 % bootstrap over scans. False alarms: findings of both signs at the threshold of "
@@ -48,9 +50,10 @@ HEALTHY = (
     "reach; 0.5-2 % is wanted."
 )
 REGIONS = (
-    "ml of false alarms per healthy scan, means of {count} scans. Thresholds: for each map that which 1 % of "
-    "the voxels of these scans together reach, so that the whole brain has the same volume before and after. "
-    "Regions overlap."
+    "ml of false alarms per healthy scan, means of {count} scans; regions overlap. Thresholds of each map: "
+    "that which 1 % of the voxels of these scans together reach, so that the whole brain has the same volume "
+    "before and after; and that which half of the voxels of clear simulated lesions in these scans reach, so "
+    "that as much of lesions is seen before and after."
 )
 
 PAINTED = (
@@ -97,11 +100,15 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     of_lesions: list[Section] = []
     for one in lesion_sets(data, cases, limit):
-        rows = measure_set(one, grounds[one.contrast], network, out, limit or PICTURES, console)
-        if not rows:
+        ground = grounds[one.contrast]
+        found = measure_set(one, ground, network, out, limit or PICTURES, console)
+        if not found:
             continue
+        if one.clear_in is not None:
+            sections += region_sections(one, ground.healthy[one.clear_in], found)
+        rows = [row for case in found for row in case.rows]
         every += [{"set": one.title} | flat(row) for row in rows]
-        of_lesions.append(lesion_section(one, rows, grounds[one.contrast]))
+        of_lesions.append(lesion_section(one, rows, ground))
         console.print(of_lesions[-1].printed())
         tables.write(out, of_lesions + sections, every)
     for section in sections:
@@ -120,9 +127,9 @@ def prepare_ground(contrast: str, cases: Mapping[str, Sequence[HealthyCase]]) ->
 
 def measure_set(
     which: LesionSet, ground: Ground, network: HeadNetwork, out: Path, pictures: int, console: Console
-) -> list[Row]:
-    """The rows of every case that can be prepared, and the first ones' maps in a picture."""
-    rows: list[Row] = []
+) -> list[Measured]:
+    """Every case that can be prepared, without its maps; the first ones' maps in a picture."""
+    measured: list[Measured] = []
     shown: list[Picture] = []
     model = zoo.choose("auto", which.contrast).name
     for case in which.cases:
@@ -131,14 +138,14 @@ def measure_set(
         except AnomalyDetectError as error:
             console.print(f"left out of {which.title}: {error}", style="yellow")
             continue
-        rows += found.rows
+        measured.append(replace(found, maps={}))
         if len(shown) < pictures:
             shown.append(_picture(found, model, ground.thresholds[model, 0]))
     if shown:
         limit = ground.thresholds[model, 0]
         note = f"{model}; colours from |z| {limit:.1f}, which 1 % of healthy voxels reach"
         write_sheet(which.title, note, shown, out / f"{file_name(which.title)}.png")
-    return rows
+    return measured
 
 
 def _picture(found: Measured, model: str, threshold: float) -> Picture:
@@ -161,7 +168,7 @@ def lesion_section(which: LesionSet, rows: Sequence[Row], ground: Ground) -> Sec
 
 
 def healthy_sections(contrast: str, ground: Ground) -> Iterator[Section]:
-    """False alarms of each map, and for each model where they lie."""
+    """False alarms of each map."""
     sets = {which: scans for which, scans in ground.healthy.items() if scans}
     scans = ", ".join(f"{len(one)} scans of {which}" for which, one in sets.items())
     if contrast != "T1":
@@ -169,17 +176,22 @@ def healthy_sections(contrast: str, ground: Ground) -> Iterator[Section]:
     yield Section(
         f"healthy {contrast} scans", HEALTHY.format(scans=scans, alarms=ALARMS), healthy_figures(sets)
     )
-    for which, some in sets.items():
-        for detector in ground.contest.detectors:
-            if figures := region_figures(some, detector.card.name):
-                title = f"false alarms by region, {contrast}, {which}, {detector.card.name}"
-                yield Section(title, REGIONS.format(count=len(some)), figures)
+
+
+def region_sections(
+    which: LesionSet, scans: Sequence[HealthyScan], found: Sequence[Measured]
+) -> Iterator[Section]:
+    """For each model where its false alarms lie. found: clear lesions in these scans."""
+    for model in scans[0].evidence:
+        if figures := region_figures(scans, model, [case.inside[model] for case in found]):
+            title = f"false alarms by region, {which.contrast}, {which.clear_in}, {model}"
+            yield Section(title, REGIONS.format(count=len(scans)), figures)
 
 
 def flat(row: Row) -> dict[str, object]:
-    """A patient's row with its lesions and their number."""
+    """A patient's row with its lesions and their number, without its sweep."""
     hits = [one.hit for one in row.lesions]
-    return asdict(row) | {"found": sum(hits), "there": len(hits)}
+    return asdict(replace(row, sweep=())) | {"found": sum(hits), "there": len(hits)}
 
 
 def file_name(title: str) -> str:

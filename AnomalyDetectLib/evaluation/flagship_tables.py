@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,12 @@ from AnomalyDetectLib.evaluation.contest import is_rival
 from AnomalyDetectLib.evaluation.lesion_contest import Row
 from AnomalyDetectLib.evaluation.lesion_rows import LesionRow
 from AnomalyDetectLib.evaluation.metrics import bootstrap
+from AnomalyDetectLib.evaluation.overlap import Step
 
 BANDS_ML = ((0.01, 0.1), (0.1, 1.0), (1.0, 10.0), (10.0, 1000.0))
 CSV_COLUMNS = ("set", "patient", "map", "ap", "oracle", "dice", "found", "there", "false_alarms")
+OTHER_FINDINGS = 1.0
+AT_EQUAL = f"at {OTHER_FINDINGS:g} other finding (oracle)"
 NAME_WIDTH = 11  # on the console, of a map or region
 Figures = dict[str, object]
 
@@ -42,7 +45,7 @@ class Section:
         """For the console, which is narrow: only a difference has its interval, and what is long or about the
         healthy version stands in flagship.md.
         """
-        names = [name for name in self.columns if name != "lesions found" and "inside" not in name]
+        names = [name for name in self.columns if "lesions found" not in name and "inside" not in name]
         result = Table(title=self.title)
         for number, name in enumerate(names):
             result.add_column(name, min_width=None if number else NAME_WIDTH)
@@ -94,6 +97,8 @@ def summarise(title: str, rows: Sequence[Row]) -> list[Figures]:
                 "dark": sensitivity(one, -1),
                 "lesions found": by_size(one),
                 "false alarms": bootstrap([float(row.false_alarms) for row in one]),
+                f"sensitivity {AT_EQUAL}": sensitivity(at_equal_alarms(one)),
+                f"lesions found {AT_EQUAL}": by_size(at_equal_alarms(one)),
                 **{
                     f"{figure.upper()} inside, {when}": inside(one, f"{figure}_{when}")
                     for figure in ("ssim", "psnr")
@@ -102,6 +107,22 @@ def summarise(title: str, rows: Sequence[Row]) -> list[Figures]:
             }
         )
     return sorted(result, key=lambda row: (is_rival(str(row["map"])), str(row["map"])))
+
+
+def at_equal_alarms(rows: Sequence[Row], limit: float = OTHER_FINDINGS) -> list[Row]:
+    """The rows of one map as they are at the lowest threshold of the sweep where its findings that touch no
+    lesion are at most `limit` in the mean over these very patients, which makes it an oracle figure: so all
+    maps may be wrong as often. Empty where no threshold is high enough.
+    """
+    for steps in zip(*(row.sweep for row in rows), strict=True):
+        if np.mean([step.false_findings for step in steps]) <= limit:
+            return [_at(row, step) for row, step in zip(rows, steps, strict=True)]
+    return []
+
+
+def _at(row: Row, step: Step) -> Row:
+    lesions = tuple(replace(one, hit=hit) for one, hit in zip(row.lesions, step.found, strict=True))
+    return replace(row, lesions=lesions, false_alarms=step.false_findings)
 
 
 def sensitivity(rows: Sequence[Row], sign: int = 0) -> tuple[float, float, float]:

@@ -24,26 +24,24 @@ def average_precision(score: FloatArray, truth: BoolArray, brain: BoolArray) -> 
 
     Step-wise sum over distinct scores, as scikit-learn defines it; ties count together.
     """
+    return ap_and_best_dice(score, truth, brain)[0]
+
+
+def ap_and_best_dice(score: FloatArray, truth: BoolArray, brain: BoolArray) -> tuple[float, float]:
+    """`average_precision`, and Dice at the best threshold for this very scan (an oracle figure); both sort
+    the same voxels. NaN without a true voxel.
+    """
     values, positive = score[brain], truth[brain]
     total = int(positive.sum())
     if total == 0:
-        return float("nan")
+        return float("nan"), float("nan")
     order = np.argsort(-values, kind="stable")
-    values, positive = values[order], positive[order]
+    values, hits = values[order], np.cumsum(positive[order])
     last = np.r_[np.flatnonzero(np.diff(values)), len(values) - 1]
-    hits = np.cumsum(positive)[last]
-    precision = hits / (last + 1)
-    recall = hits / total
-    return float((np.diff(np.r_[0.0, recall]) * precision).sum())
-
-
-def best_dice(score: FloatArray, truth: BoolArray, brain: BoolArray) -> float:
-    """Dice at the best threshold for this very scan (an oracle figure)."""
-    values, positive = score[brain], truth[brain]
-    order = np.argsort(-values, kind="stable")
-    hits = np.cumsum(positive[order])
-    dice = 2 * hits / (np.arange(1, len(hits) + 1) + int(positive.sum()))
-    return float(dice.max()) if len(dice) else float("nan")
+    precision = hits[last] / (last + 1)
+    recall = hits[last] / total
+    dice = 2 * hits[last] / (last + 1 + total)
+    return float((np.diff(np.r_[0.0, recall]) * precision).sum()), float(dice.max())
 
 
 def inside_similarity(image: FloatArray, reference: FloatArray, lesion: BoolArray) -> tuple[float, float]:

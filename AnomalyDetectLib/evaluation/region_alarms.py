@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from AnomalyDetectLib.evaluation.healthy_contest import HealthyScan, threshold_of
+from AnomalyDetectLib.evaluation.lesion_contest import Z
 from AnomalyDetectLib.findings.atlas import RegionAtlas
 from AnomalyDetectLib.prepare.template import Template, load_template
 from AnomalyDetectLib.resources import resource
 from AnomalyDetectLib.scoring.evidence import RESIDUAL, TISSUE
-from AnomalyDetectLib.volume import BoolArray
+from AnomalyDetectLib.volume import BoolArray, FloatArray
 
 BORDER_MM = 3.0  # to either side of a ventricle's wall
 EDGE_MM, RIM_MM = 2.0, 6.0  # from the surface of the brain
 MIDLINE_MM = 6.0
+AT_ONE_PERCENT, AT_HALF = "at 1 % of voxels", "at half of lesions"
 POLE_MM = 20.0
 VENTRICLES = ("lateral ventricle", "third ventricle", "fourth ventricle")
 CEREBELLUM = ("cerebellum", "cerebellar vermis")
@@ -69,9 +71,15 @@ def regions(brain: BoolArray) -> dict[str, BoolArray]:
     return inside | {"elsewhere": brain & ~np.any(list(inside.values()), axis=0), "whole brain": brain}
 
 
-def region_figures(scans: Sequence[HealthyScan], model: str) -> list[dict[str, object]]:
-    """A row a region: its volume, and ml of false alarms per scan in it where 1 % of the voxels of all scans
-    are alarms: of |residual| and of |tissue| (before), of |z| (after), and after over before.
+def region_figures(
+    scans: Sequence[HealthyScan], model: str, lesions: Sequence[Mapping[str, FloatArray]]
+) -> list[dict[str, object]]:
+    """A row a region: its volume, and ml of false alarms per scan in it, of |residual| and of |tissue|
+    (before) and of |z| (after), and after over before; at two thresholds of each map.
+
+    At the first, 1 % of the voxels of all scans are alarms: the whole brain has the same volume before and
+    after, which is moved from region to region. At the second, half of the lesions' voxels are. lesions: the
+    maps' magnitudes in lesions (n,), by name, of each case; empty: the first threshold alone.
     """
     maps: dict[str, list[NDArray[np.floating]]] = {}
     for name in (RESIDUAL, TISSUE):
@@ -79,30 +87,36 @@ def region_figures(scans: Sequence[HealthyScan], model: str) -> list[dict[str, o
             maps[name] = [np.abs(scan.evidence[model][name]) for scan in scans]
     if not maps:
         return []
-    maps["z"] = [np.abs(scan.z[model]) for scan in scans]
-    limits = {name: threshold_of(values) for name, values in maps.items()}
-    voxel_ml = load_template().grid.voxel_mm3 / 1000
-    totals: dict[str, dict[str, float]] = {}
+    maps[Z] = [np.abs(scan.z[model]) for scan in scans]
+    limits = {AT_ONE_PERCENT: {name: threshold_of(values) for name, values in maps.items()}}
+    if lesions:
+        limits[AT_HALF] = {
+            name: float(np.median(np.concatenate([i[name] for i in lesions]))) for name in maps
+        }
+    share = load_template().grid.voxel_mm3 / 1000 / len(scans)
+    volumes: dict[str, float] = {}
+    totals: dict[tuple[str, str, str], float] = {}
     for number, scan in enumerate(scans):
         for region, mask in regions(scan.brain).items():
             inside = mask[scan.brain]
-            own = totals.setdefault(region, dict.fromkeys(("region", *maps), 0.0))
-            own["region"] += inside.sum() * voxel_ml / len(scans)
-            for name, values in maps.items():
-                own[name] += (values[number][inside] >= limits[name]).sum() * voxel_ml / len(scans)
-    return [_row(region, own) for region, own in totals.items()]
-
-
-def _row(region: str, ml: Mapping[str, float]) -> dict[str, object]:
-    before = {name: value for name, value in ml.items() if name not in ("region", "z")}
-    ratios = {f"z / {name}": ml["z"] / value if value else float("nan") for name, value in before.items()}
-    return {
-        "region": region,
-        "volume, ml": ml["region"],
-        **{f"before: {name}, ml": value for name, value in before.items()},
-        "after: z, ml": ml["z"],
-        **ratios,
-    }
+            volumes[region] = volumes.get(region, 0.0) + share * inside.sum()
+            for at, limit in limits.items():
+                for name, values in maps.items():
+                    alarms = share * (values[number][inside] >= limit[name]).sum()
+                    totals[region, at, name] = totals.get((region, at, name), 0.0) + alarms
+    rows: list[dict[str, object]] = []
+    for region, volume in volumes.items():
+        row: dict[str, object] = {"region": region, "volume, ml": volume}
+        for at in limits:
+            ml = {name: totals[region, at, name] for name in maps}
+            row |= {f"{name}, ml {at}": value for name, value in ml.items()}
+            row |= {
+                f"{Z} / {name} {at}": ml[Z] / ml[name] if ml[name] else float("nan")
+                for name in maps
+                if name != Z
+            }
+        rows.append(row)
+    return rows
 
 
 def _by_name(template: Template) -> Callable[..., BoolArray]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from AnomalyDetectLib.evaluation.feature_figures import SliceFeatures, SliceScore, fit_slice_scores
-from AnomalyDetectLib.evaluation.metrics import average_precision, best_dice, bootstrap
+from AnomalyDetectLib.evaluation.metrics import ap_and_best_dice, bootstrap
 from AnomalyDetectLib.evaluation.patch_ranking import highest_patches, patches_of_map, precision_at_top
 from AnomalyDetectLib.evaluation.ranking import (
     Interval,
@@ -191,8 +191,7 @@ def map_score(score: FloatArray, case: ZooCase, thresholds: tuple[float, ...]) -
     lesion = case.lesion & brain
     return MapScore(
         ranked,
-        average_precision(score, lesion, brain),
-        best_dice(score, lesion, brain),
+        *ap_and_best_dice(score, lesion, brain),
         tuple(dice_at(score, lesion, brain, one) for one in thresholds),
         lesion_hits(score, lesion, thresholds[0], VOXEL_ML),
         region_scores(score, lesion, brain),

@@ -11,6 +11,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from AnomalyDetectLib.evaluation import contest as contests
 from AnomalyDetectLib.evaluation import flagship_tables as tables
@@ -21,8 +22,11 @@ from AnomalyDetectLib.evaluation.flagship_benchmark import flat, lesion_section,
 from AnomalyDetectLib.evaluation.healthy_contest import HealthyScan, healthy_figures, voxel_threshold
 from AnomalyDetectLib.evaluation.lesion_contest import LesionSet, Row, measure
 from AnomalyDetectLib.evaluation.lesion_rows import LesionCase, LesionRow, lesion_rows
+from AnomalyDetectLib.evaluation.overlap import HIT_SHARE, Step, Sweep, false_findings, lesion_cover
 from AnomalyDetectLib.evaluation.region_alarms import region_figures, regions
 from AnomalyDetectLib.evaluation.simulated_lesions import LesionPlan, simulate
+from AnomalyDetectLib.findings.engine import FindingsEngine
+from AnomalyDetectLib.findings.settings import FindingsSettings
 from AnomalyDetectLib.models import zoo
 from AnomalyDetectLib.models.rivals import rival_maps
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
@@ -61,6 +65,33 @@ def test_lesions_are_counted_by_size_and_bright_and_dark_apart() -> None:
     assert first["bright"][0] == 1.0  # type: ignore[index]
     assert first["dark"][0] == 0.5  # type: ignore[index]
     assert first["lesions found"] == "1-10 ml 2/3"
+
+
+def test_maps_are_compared_where_they_are_wrong_as_often() -> None:
+    lesions = case_of({1: True, 2: True}, {1: 0.7, 2: -0.7})
+    sweep = (Step(2.0, (True, True), 5), Step(4.0, (True, False), 1), Step(8.0, (False, False), 0))
+    rows = [Row(name, MODEL, 0.5, 0.5, 0.5, lesions, 5, sweep=sweep) for name in ("a", "b")]
+    equal = tables.at_equal_alarms(rows)
+    assert [row.false_alarms for row in equal] == [1, 1]
+    assert tables.by_size(equal) == "1-10 ml 2/4"
+    assert tables.at_equal_alarms([replace(rows[0], sweep=sweep[:1])]) == []
+    (summary,) = tables.summarise("set", [replace(row, map="(mirror)") for row in rows])
+    assert summary["lesions found at 1 other finding (oracle)"] == "1-10 ml 2/4"
+
+
+def test_a_sweep_tells_what_the_findings_of_each_threshold_tell() -> None:
+    rng = np.random.default_rng(5)
+    truth = np.zeros((40, 40, 40), np.int32)
+    truth[5:12, 5:12, 5:12], truth[25:32, 25:32, 25:32] = 1, 2
+    score = gaussian_filter(rng.normal(0, 30, truth.shape), 2).astype(np.float32) + 4 * (truth == 1)
+    maps = AnomalyMaps.from_score(score, brain=np.ones(truth.shape, bool))
+    engine, settings = FindingsEngine(maps), FindingsSettings()
+    for step in Sweep.over(truth).steps(engine, settings, (1.0, 2.0, 3.0)):
+        labelmap = engine.at(settings.changed(threshold=step.threshold)).labelmap
+        cover = lesion_cover(labelmap, truth)
+        assert step.found == tuple(cover[label] >= HIT_SHARE for label in (1, 2))
+        assert step.false_findings == false_findings(labelmap, truth)
+    assert Sweep.over(np.zeros_like(truth)).steps(engine, settings, (2.0,))[0].found == ()
 
 
 def test_no_size_is_reported_where_the_spacing_is_assumed() -> None:
@@ -120,11 +151,20 @@ def test_regions_lie_where_their_names_say() -> None:
 
 
 def test_standardisation_takes_false_alarms_from_a_region_that_shouts() -> None:
-    table = {row["region"]: row for row in region_figures([healthy_scan(0), healthy_scan(1)], MODEL)}
+    lesions = [
+        {"residual": np.full(10, seen, np.float32), "z": np.full(10, 3.0, np.float32)} for seen in (2, 4)
+    ]
+    scans = [healthy_scan(0), healthy_scan(1)]
+    table = {row["region"]: row for row in region_figures(scans, MODEL, lesions)}
     cerebellum, whole = table["cerebellum"], table["whole brain"]
-    assert cerebellum["z / residual"] < 0.3  # type: ignore[operator]
-    assert whole["before: residual, ml"] == pytest.approx(whole["after: z, ml"], rel=0.01)
-    assert whole["after: z, ml"] == pytest.approx(0.01 * whole["volume, ml"], rel=0.01)  # type: ignore[operator]
+    assert cerebellum["z / residual at 1 % of voxels"] < 0.3  # type: ignore[operator]
+    before, after = (whole[f"{name}, ml at 1 % of voxels"] for name in ("residual", "z"))
+    assert before == pytest.approx(after, rel=0.01)
+    assert after == pytest.approx(0.01 * whole["volume, ml"], rel=0.01)  # type: ignore[operator]
+    quiet = table["deep"]
+    assert quiet["z / residual at half of lesions"] == pytest.approx(1), "both reach 3 in half of the lesions"
+    assert cerebellum["z / residual at half of lesions"] < 0.01  # type: ignore[operator]
+    assert "z, ml at half of lesions" not in region_figures(scans, MODEL, [])[0]
 
 
 def test_a_sheet_has_a_row_for_every_patient(tmp_path: Path) -> None:

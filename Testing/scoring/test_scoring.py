@@ -144,12 +144,20 @@ def test_what_the_network_expects_to_be_a_lesion_adds_to_the_residual_with_its_s
     assert np.allclose(fuse({"anomaly": anomaly}), [4, 4, 0])
 
 
+def test_healthy_brain_opposite_a_bright_lesion_is_not_called_dark() -> None:
+    opposite = {name: np.zeros(2, np.float32) for name in ("tissue-fine", "tissue", "tissue-wide")}
+    opposite["tissue"][:] = 0.2, -0.2
+    fused = fuse({"mirror": np.full(2, -12.0, np.float32), **opposite})
+    assert abs(fused[0]) < 0.2
+    assert fused[1] < -4, "what both say is dark is dark"
+
+
 def test_a_small_and_a_large_lesion_both_keep_the_tissue_evidence_that_sees_them_better() -> None:
     small, large, dark = 0, 1, 2
     tissue = {
         "tissue-fine": np.array([5.0, 1.0, -5.0], np.float32),
-        "tissue": np.array([1.0, 4.0, -1.0], np.float32),
-        "tissue-wide": np.array([0.0, 5.0, -0.5], np.float32),
+        "tissue": np.array([1.0, 5.0, -1.0], np.float32),
+        "tissue-wide": np.array([0.0, 6.0, -0.5], np.float32),
     }
     fused = fuse(tissue)
     assert fused[small] == 5
@@ -160,6 +168,7 @@ def test_a_small_and_a_large_lesion_both_keep_the_tissue_evidence_that_sees_them
     one_sided = fuse({"mirror": np.full(3, 6.0, np.float32), **tissue})
     assert one_sided[large] > fused[large]
     assert one_sided[small] == fused[small]
+    assert one_sided[dark] == fused[dark]
     warned = fuse({"anomaly": np.full(3, 4.0, np.float32), **tissue})
     assert (np.sign(warned) == np.sign(fused)).all()
     assert (np.abs(warned) > np.abs(fused)).all()
