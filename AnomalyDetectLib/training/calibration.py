@@ -173,13 +173,12 @@ def scorer_of(
 ) -> Scorer:
     """The statistics of rebuilds. healthy: bool (X,Y,Z), where each scan counts.
 
-    real, flat: see `fit_statistics`; what differs between the sides is always flat. Beside tissue evidence a
-    network that has seen real scans of a contrast is trusted with the residual, else the sides are compared.
+    real, flat: see `fit_statistics`; what differs between the sides is always flat. Beside tissue evidence
+    the residual is trusted where the network has seen real scans of the contrast.
     """
     maps = [evidence(one, rebuild) for one, rebuild in zip(prepared, rebuilt, strict=True)]
-    if TISSUE in maps[0]:
-        left_out = MIRROR if real else RESIDUAL
-        maps = [{name: one[name] for name in one if name != left_out} for one in maps]
+    if TISSUE in maps[0] and not real:
+        maps = [{name: one[name] for name in one if name != RESIDUAL} for one in maps]
     statistics = {
         name: fit_statistics([m[name] for m in maps], healthy, real=real, flat=flat or name == MIRROR)
         for name in maps[0]
