@@ -131,7 +131,7 @@ def measure_set(
     """Every case that can be prepared, without its maps; the first ones' maps in a picture."""
     measured: list[Measured] = []
     shown: list[Picture] = []
-    model = zoo.choose("auto", which.contrast).name
+    model = shown_model([one.card.name for one in ground.contest.detectors], which.contrast)
     for case in which.cases:
         try:
             found = measure(case(), ground.contest, ground.thresholds, network)
@@ -146,6 +146,14 @@ def measure_set(
         note = f"{model}; colours from |z| {limit:.1f}, which 1 % of healthy voxels reach"
         write_sheet(which.title, note, shown, out / f"{file_name(which.title)}.png")
     return measured
+
+
+def shown_model(names: Sequence[str], contrast: str) -> str:
+    """Whose maps the pictures show: those that a user gets, or the first model's where *auto* is none of
+    those that are measured, such as a rival.
+    """
+    taken = zoo.choose("auto", contrast).name
+    return taken if taken in names else names[0]
 
 
 def _picture(found: Measured, model: str, threshold: float) -> Picture:
