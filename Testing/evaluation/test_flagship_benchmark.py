@@ -18,7 +18,7 @@ from AnomalyDetectLib.evaluation import flagship_tables as tables
 from AnomalyDetectLib.evaluation import lesion_contest
 from AnomalyDetectLib.evaluation.contact_sheet import picture, write_sheet
 from AnomalyDetectLib.evaluation.contest import Contest
-from AnomalyDetectLib.evaluation.flagship_benchmark import flat, lesion_section, prepare_ground
+from AnomalyDetectLib.evaluation.flagship_benchmark import flat, lesion_section, prepare_ground, shown_model
 from AnomalyDetectLib.evaluation.healthy_contest import HealthyScan, healthy_figures, voxel_threshold
 from AnomalyDetectLib.evaluation.lesion_contest import LesionSet, Row, measure
 from AnomalyDetectLib.evaluation.lesion_rows import LesionCase, LesionRow, lesion_rows
@@ -257,6 +257,11 @@ def test_every_map_is_measured_on_the_same_simulated_lesions(
     section = lesion_section(LesionSet("set", "T1", []), found.rows, ground)
     assert "AP and Dice: of |z|." in section.caption
     assert "1 healthy T1 scans of the set val" in section.caption
+
+
+def test_pictures_show_a_measured_model_where_auto_takes_a_rival() -> None:
+    assert shown_model(["mirror", "ae-u-ct"], "CT") == "mirror"
+    assert shown_model(["ae-u-ct"], "CT") == "ae-u-ct"
 
 
 def test_rivals_are_a_z_of_healthy_scans() -> None:
