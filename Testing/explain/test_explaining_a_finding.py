@@ -95,7 +95,7 @@ def test_the_evidence_adds_up_to_the_findings_mean_z(
     assert sum(one["share"] for one in told["maps"].values()) == pytest.approx(1.0, abs=1e-3)
     # What is left is the healthy mean of the fused score.
     assert sum(one["mean_part"] for one in told["maps"].values()) == pytest.approx(told["mean_z"], abs=0.7)
-    assert set(told["maps"]) == {"residual", "anomaly", "tissue-fine", "tissue", "tissue-wide"}
+    assert set(told["maps"]) == {"residual", "anomaly", "tissue-fine", "tissue", "tissue-wide", "mirror"}
 
 
 def test_the_best_models_for_the_contrast_are_asked_and_the_one_that_found_it_comes_first(
