@@ -56,16 +56,20 @@ class AnatomyNetwork(SpaceToDepthUNet):
     the scan's own intensity of each of them; how far it is from the other side of the brain.
     """
 
+    inputs = 8
+
     def __init__(self) -> None:
-        super().__init__(8, 3, FEATURES)
+        super().__init__(self.inputs, 3, FEATURES)
         self.tissue = nn.Conv3d(FEATURES[0], 8 * len(TISSUES), 1)
 
-    def restore(self, image: Tensor, asymmetry: Tensor) -> Restored:
+    def restore(self, image: Tensor, asymmetry: Tensor, *more: Tensor) -> Restored:
         """From a brain (B,1,X,Y,Z) in input units, 0 outside the brain, and its asymmetry (B,1,X,Y,Z); 0
-        where the other side shall not be told.
+        where the other side shall not be told. more: what a network with more `inputs` is told (B,1,X,Y,Z).
         """
         prior = tissue_prior(str(image.device)).expand(len(image), -1, -1, -1, -1)
-        decoded = self.decode(torch.cat([image, prior, memberships(image, prior[0]), asymmetry], 1))[-1]
+        decoded = self.decode(torch.cat([image, prior, memberships(image, prior[0]), asymmetry, *more], 1))[
+            -1
+        ]
         correction, logit, log_variance = torch.split(depth_to_space(self.head(decoded)), 1, 1)
         return Restored(
             image + correction, logit, log_variance.clamp(*LOG_VARIANCE), depth_to_space(self.tissue(decoded))

@@ -8,7 +8,17 @@ from typing import Protocol
 
 from AnomalyDetectLib.checksums import CARD
 from AnomalyDetectLib.errors import ModelError
-from AnomalyDetectLib.models import anatomy, atlas_z, choice, ensemble, intensity, restoration, rivals, slices
+from AnomalyDetectLib.models import (
+    anatomy,
+    atlas_z,
+    choice,
+    ensemble,
+    intensity,
+    masked_rebuild,
+    restoration,
+    rivals,
+    slices,
+)
 from AnomalyDetectLib.models.card import ModelCard, read_card
 from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
@@ -27,6 +37,7 @@ class NormativeModel(Protocol):
 
 _FAMILIES: dict[str, Callable[[ModelCard], NormativeModel]] = {
     "anatomy": anatomy.Anatomy,
+    "masked-rebuild": masked_rebuild.MaskedRebuild,
     "restoration": restoration.Restoration,
     "atlas-z": atlas_z.AtlasZ,
     "intensity": intensity.Intensity,

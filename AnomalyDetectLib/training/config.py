@@ -18,6 +18,7 @@ from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.training.anatomy import AnatomyTask
 from AnomalyDetectLib.training.brain_extraction import BrainExtractionTask
 from AnomalyDetectLib.training.loop import LoopSettings, Task, train
+from AnomalyDetectLib.training.masked import MaskedTask
 from AnomalyDetectLib.training.optimizers import OPTIMIZERS
 from AnomalyDetectLib.training.restoration import RestorationTask
 from AnomalyDetectLib.training.slices import slice_task
@@ -31,6 +32,7 @@ else:
 _TASKS: dict[str, Callable[..., Any]] = {
     "brain-extraction": BrainExtractionTask,
     "anatomy": AnatomyTask,
+    "masked-rebuild": MaskedTask,
     "restoration": RestorationTask,
     "slices": slice_task,
 }

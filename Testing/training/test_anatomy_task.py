@@ -1,14 +1,17 @@
-"""What the anatomy network learns from: corrupted scans, half of them with their other side."""
+"""What the anatomy networks learn from: corrupted scans with or without their other side, hidden parts."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from AnomalyDetectLib.models.anatomy import asymmetry_of
+from AnomalyDetectLib.models.masked_rebuild import MaskedNetwork
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.training.anatomy import corrupted
 from AnomalyDetectLib.training.labels import CSF, WHITE
+from AnomalyDetectLib.training.masked import MaskedTask, hidden_part
 from AnomalyDetectLib.training.restoration import HealthyScan, augment
 
 
@@ -39,3 +42,26 @@ def test_a_sample_tells_the_other_side_or_nothing_of_it() -> None:
     assert torch.equal(told["asymmetry"], asymmetry_of(told["image"][None])[0])
     assert float(told["asymmetry"].abs().max()) > 0.2
     assert float(untold["asymmetry"].abs().max()) == 0
+
+
+def test_cubes_and_blobs_are_hidden_but_never_most_of_the_brain() -> None:
+    image = even_scan().image.float()[None]
+    shares = [float(hidden_part(np.random.default_rng(n), image).float().mean()) for n in range(30)]
+    assert min(shares) > 0.02
+    assert max(shares) < 0.4
+    assert np.mean(shares) == pytest.approx(1 / 8, abs=0.04)
+
+
+def test_the_masked_rebuild_is_asked_for_what_is_hidden_alone() -> None:
+    task = object.__new__(MaskedTask)
+    task.network = MaskedNetwork().eval()
+    scan, rng = even_scan(), np.random.default_rng(3)
+    sample = corrupted(rng, scan.image.float(), scan.tissue, scan.brain)
+    sample["hidden"] = hidden_part(rng, sample["image"])
+    batch = {name: one[None] for name, one in sample.items()}
+    elsewhere = batch | {"clean": torch.where(batch["hidden"], batch["clean"], batch["clean"] + 3)}
+    there = batch | {"clean": batch["clean"] + 3}
+    with torch.inference_mode():
+        plain, other, hidden = (task.loss(one)[1]["hidden"] for one in (batch, elsewhere, there))
+    assert plain == pytest.approx(other)
+    assert hidden > plain + 0.5
