@@ -28,12 +28,15 @@ class MaskedNetwork(AnatomyNetwork):
 
     inputs = 9
 
-    def predict(self, image: Tensor, hidden: Tensor, told: bool = True) -> Restored:
+    def predict(self, image: Tensor, hidden: Tensor, told: Tensor | None = None) -> Restored:
         """From a brain (B,1,X,Y,Z) in input units, 0 outside the brain, of which it doesn't see what is
-        `hidden`, bool (B,1,X,Y,Z), nor the asymmetry there. told: whether it sees that of the rest.
+        `hidden`, bool (B,1,X,Y,Z), nor the asymmetry there. told: bool (B,), whether it sees that of the
+        rest; None: it does.
         """
         seen = image.masked_fill(hidden, 0)
-        asymmetry = asymmetry_of(seen) if told else torch.zeros_like(seen)
+        asymmetry = asymmetry_of(seen)
+        if told is not None:
+            asymmetry = asymmetry * told.view(-1, 1, 1, 1, 1)
         return self.restore(seen, asymmetry, hidden.to(seen.dtype))
 
 

@@ -19,7 +19,6 @@ from AnomalyDetectLib.training.restoration import SMOOTHING
 CUBES = (CUBE - 4, CUBE + 5)  # voxels
 BLOB_SHARE = 0.3  # of the samples in which a few large blobs are hidden, as what stands out is in the end
 BLOB_KNOTS, BLOB_LIMIT = 6, 1.0  # of smooth noise of standard deviation 1
-TOLD_SHARE = 0.5  # the other side alone would do: in half of the samples it isn't told
 
 
 class MaskedTask(AnatomyTask):
@@ -45,7 +44,7 @@ class MaskedTask(AnatomyTask):
         """Huber on what is hidden; cross-entropy of its tissue; Gaussian likelihood of what is left, for the
         variance alone.
         """
-        told = not self.network.training or float(torch.rand(())) < TOLD_SHARE
+        told = batch["asymmetry"].flatten(1).any(1)  # of samples whose sides lie in their places
         with in_bfloat16(batch["image"].device.type):
             seen = self.network.predict(batch["image"], batch["hidden"], told)
             out = Restored(*(maps.float() for maps in seen))

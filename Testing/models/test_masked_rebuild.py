@@ -47,7 +47,9 @@ def test_the_other_side_is_told_or_not(network: MaskedNetwork) -> None:
     scan = torch.randn(1, 1, *SHAPE, generator=torch.Generator().manual_seed(2))
     nothing = torch.zeros_like(scan, dtype=torch.bool)
     with torch.inference_mode():
-        told, untold = (network.predict(scan, nothing, told).healthy for told in (True, False))
+        told, untold = (network.predict(scan, nothing, torch.tensor([one])).healthy for one in (True, False))
+        by_default = network.predict(scan, nothing).healthy
+    assert torch.equal(told, by_default)
     assert not torch.allclose(told, untold)
 
 
@@ -58,7 +60,7 @@ class Counting(MaskedNetwork):
         super().__init__()
         self.asked = 0
 
-    def predict(self, image: Tensor, hidden: Tensor, told: bool = True) -> Restored:
+    def predict(self, image: Tensor, hidden: Tensor, told: Tensor | None = None) -> Restored:
         self.asked += 1
         value = torch.full_like(image, float(self.asked > 8))
         return Restored(value, value, torch.zeros_like(value), value)
