@@ -83,6 +83,7 @@ def summarise(title: str, rows: Sequence[Row]) -> list[Figures]:
     result: list[Figures] = []
     for name, one in by_map.items():
         difference = [row.ap - rival.ap for row, rival in zip(one, by_map[best], strict=True)]
+        equal = at_equal_alarms(one)
         result.append(
             {
                 "set": title,
@@ -97,8 +98,8 @@ def summarise(title: str, rows: Sequence[Row]) -> list[Figures]:
                 "dark": sensitivity(one, -1),
                 "lesions found": by_size(one),
                 "false alarms": bootstrap([float(row.false_alarms) for row in one]),
-                f"sensitivity {AT_EQUAL}": sensitivity(at_equal_alarms(one)),
-                f"lesions found {AT_EQUAL}": by_size(at_equal_alarms(one)),
+                f"sensitivity {AT_EQUAL}": sensitivity(equal),
+                f"lesions found {AT_EQUAL}": by_size(equal),
                 **{
                     f"{figure.upper()} inside, {when}": inside(one, f"{figure}_{when}")
                     for figure in ("ssim", "psnr")

@@ -11,7 +11,7 @@ import numpy as np
 from AnomalyDetectLib.evaluation.contest import Contest, rival_on_scan
 from AnomalyDetectLib.evaluation.lesion_rows import LesionCase, LesionRow, lesion_rows
 from AnomalyDetectLib.evaluation.metrics import ap_and_best_dice
-from AnomalyDetectLib.evaluation.overlap import Step, Sweep, false_findings
+from AnomalyDetectLib.evaluation.overlap import Step, Sweep
 from AnomalyDetectLib.evaluation.pathology import patients
 from AnomalyDetectLib.evaluation.simulated_lesions import LesionPlan, simulate
 from AnomalyDetectLib.findings.engine import FindingsEngine
@@ -137,7 +137,7 @@ def measure(
                 *ap_and_best_dice(values, truth, brain),
                 dice(over, truth),
                 lesion_rows(case, found, maps.healthy if name in models else None),
-                false_findings(found, case.lesions),
+                sweep.step(engine, settings).false_findings,
                 case.sign,
                 sweep.steps(engine, settings, THRESHOLDS),
             )

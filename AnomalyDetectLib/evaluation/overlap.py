@@ -73,9 +73,10 @@ class Sweep:
         """What findings of these settings at each threshold find and see falsely, as `lesion_cover` and
         `false_findings` tell it.
         """
-        return tuple(self._step(engine, settings.changed(threshold=one)) for one in thresholds)
+        return tuple(self.step(engine, settings.changed(threshold=one)) for one in thresholds)
 
-    def _step(self, engine: FindingsEngine, settings: FindingsSettings) -> Step:
+    def step(self, engine: FindingsEngine, settings: FindingsSettings) -> Step:
+        """What the findings of these very settings find and see falsely."""
         findings = engine.at(settings)
         covered = np.bincount(self.labels[findings.voxels], minlength=len(self.sizes))
         labels = np.flatnonzero(self.sizes[1:]) + 1

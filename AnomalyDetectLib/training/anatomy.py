@@ -45,6 +45,8 @@ THICK_SHARE = 0.5  # of the scans in other contrasts: clinical T2 and FLAIR have
 class AnatomyTask:
     """Input: a corrupted scan; targets: the clean scan, where it was corrupted, and the healthy tissue."""
 
+    architecture: type[AnatomyNetwork] = AnatomyNetwork
+
     def __init__(
         self,
         data: Path,
@@ -70,7 +72,7 @@ class AnatomyTask:
             if n % 2:
                 scan = replace(scan, image=recontrast(rng, scan.image.float(), scan.tissue))
             self.held_out.append(corrupted(rng, scan.image.float(), scan.tissue, scan.brain))
-        self.network = AnatomyNetwork()
+        self.network = self.architecture()
         self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # a fifth faster
 
     def batch(self, rng: np.random.Generator, size: int, progress: float) -> dict[str, Tensor]:
