@@ -51,7 +51,8 @@ def take_apart(view: SequenceView, sign: int) -> Parts:
     scorer, prepared = view.scan.detector.scorer, view.scan.prepared
     brain, share = prepared.brain, view.share
     raw = evidence(prepared, view.rebuild)
-    standardised = {name: one.standardise(raw[name], brain) for name, one in scorer.statistics.items()}
+    statistics = scorer.of_scan(raw, brain)
+    standardised = {name: one.standardise(raw[name], brain) for name, one in statistics.items()}
     factors = fusion_factors(standardised)
     fused = scorer.fused.standardise(fuse(standardised), brain)
     unit = scorer.fused.sd * scorer.widening(fused, brain)
@@ -62,9 +63,8 @@ def take_apart(view: SequenceView, sign: int) -> Parts:
     offset = -float((share * scorer.fused.mean / unit).sum())
     for name, factor in factors.items():
         parts[name] = factor * standardised[name] / unit
-        statistics = scorer.statistics[name]
-        weight = share * factor / unit / statistics.sd
-        offset -= float((weight * statistics.mean).sum())
+        weight = share * factor / unit / statistics[name].sd
+        offset -= float((weight * statistics[name].mean).sum())
         weights[name] = smooth_inside_transposed(weight.astype(np.float32), brain, SIGMAS[name])
     means = {name: float((share * part).sum()) for name, part in parts.items()}
     total = sum(means.values())

@@ -15,7 +15,7 @@ from AnomalyDetectLib.models.rebuild import Rebuild
 from AnomalyDetectLib.prepare.prepared import Prepared
 from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.scoring import detail
-from AnomalyDetectLib.scoring.evidence import ANOMALY, RESIDUAL, SCORE, evidence, fuse, residual
+from AnomalyDetectLib.scoring.evidence import ANOMALY, RESIDUAL, SCORE, TISSUE, evidence, fuse, residual
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.statistics import HealthyStatistics
 from AnomalyDetectLib.volume import FloatArray, Volume, resample_labels
@@ -40,9 +40,21 @@ class Scorer:
     def combined(self, prepared: Prepared, rebuild: Rebuild) -> FloatArray:
         """The standardised evidence maps fused into one (X,Y,Z)."""
         maps = evidence(prepared, rebuild)
-        return fuse(
-            {name: one.standardise(maps[name], prepared.brain) for name, one in self.statistics.items()}
-        )
+        own = self.of_scan(maps, prepared.brain)
+        return fuse({name: one.standardise(maps[name], prepared.brain) for name, one in own.items()})
+
+    def of_scan(self, maps: dict[str, FloatArray], brain: NDArray[np.bool_]) -> dict[str, HealthyStatistics]:
+        """The statistics that the scan's evidence maps (X,Y,Z) are compared with, by name.
+
+        Where signed maps are weighed against each other, each is taken in the scan's own spread: on another
+        scanner painted anatomy strays more and the restored scan doesn't, and the one that holds shall speak.
+        """
+        if TISSUE not in self.statistics:
+            return self.statistics
+        return {
+            name: one if name == ANOMALY else one.in_own_spread(maps[name], brain)
+            for name, one in self.statistics.items()
+        }
 
     def z(self, prepared: Prepared, rebuild: Rebuild) -> FloatArray:
         """Signed calibrated z on the working grid (X,Y,Z).

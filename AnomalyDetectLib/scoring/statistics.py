@@ -52,6 +52,11 @@ class HealthyStatistics:
         """
         return float(np.clip(spread(z, brain, self.quantile) / max(self.bulk, 1e-6), *BULK))
 
+    def in_own_spread(self, evidence: FloatArray, brain: BoolArray) -> HealthyStatistics:
+        """These statistics, as wide as the scan strays itself where it strays more than healthy ones do."""
+        widening = self.widening(self.standardise(evidence, brain), brain)
+        return replace(self, sd=np.asarray(self.sd * widening, dtype=np.float32))
+
     def tensors(self, name: str) -> dict[str, Tensor]:
         """bfloat16 tensors at half resolution under `name`, for a file; float16 would lose small SDs.
 

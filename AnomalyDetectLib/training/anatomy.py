@@ -33,11 +33,11 @@ from AnomalyDetectLib.training.restoration import (
 LEAST_VARIANCE = 2.5e-3  # input units squared
 T1_UNIT = 0.2  # working units: what one input unit is in T1
 CONTRAST_RANGE = (0.5, 3.0)
-T1_SHARE, OTHER_T1_SHARE, LABEL_SHARE = 0.3, 0.1, 0.1  # the rest: real scans repainted in any contrast
+T1_SHARE, OTHER_T1_SHARE, LABEL_SHARE = 0.3, 0.2, 0.1  # the rest: real scans repainted in any contrast
 DIFFICULTY = 0.65  # lesions at the noise teach little
 PATIENT_SHARE = 0.35
 SEQUENCE_SHARES = {"flair": 0.6, "t1": 0.2, "t1c": 0.2}
-TOLD_SHARE = 0.5  # of the samples that the other side of the brain is told in: else nothing but it is learnt
+TOLD_SHARE = 0.7  # of the samples that the other side of the brain is told in: else nothing but it is learnt
 OFF_PLANE = 0.3  # of the usual pose, where it is told: aligned scans have their plane in the middle
 THICK_SHARE = 0.5  # of the scans in other contrasts: clinical T2 and FLAIR have thick slices
 

@@ -77,6 +77,18 @@ def test_colours_follow_most_of_the_coils_shading(tissue: torch.Tensor, brain: t
     assert 0.65 * truth < difference < 1.1 * truth  # the rest is drawn towards the whole brain's colour
 
 
+@pytest.mark.parametrize("contrast", CONTRASTS)
+def test_shares_of_a_tissue_that_is_nowhere_pure_give_its_colour(
+    contrast: str, tissue: torch.Tensor, brain: torch.Tensor
+) -> None:
+    unsure = 0.7 * tissue + 0.1  # a network's probabilities: never none, never all
+    scan = colour(unsure, brain, contrast)
+    painted = own_colours.paint(scan, unsure, torch.zeros_like(scan), brain)
+    assert (scan - painted.expected)[brain].abs().mean() < 0.1  # the grain's
+    found = painted.colours[:, brain].median(1).values
+    assert torch.allclose(found, torch.tensor(CONTRASTS[contrast]), atol=0.35)
+
+
 def test_a_surely_abnormal_region_does_not_colour_its_tissue(
     tissue: torch.Tensor, brain: torch.Tensor
 ) -> None:

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from AnomalyDetectLib.errors import VolumeError
 from AnomalyDetectLib.prepare.template import load_template
-from AnomalyDetectLib.scoring.evidence import fuse
+from AnomalyDetectLib.scoring.evidence import ANOMALY, RESIDUAL, TISSUE, TISSUE_FINE, TISSUE_WIDE, fuse
 from AnomalyDetectLib.scoring.maps import AnomalyMaps
 from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS, Scorer, image_score, load_scorer
 from AnomalyDetectLib.scoring.statistics import HealthyStatistics, fit_statistics, spread
@@ -61,6 +61,21 @@ def test_a_noisier_scanner_is_widened_but_a_lesion_is_not_eaten(
     ill[lesion] += 3
     change = widened(ill)[lesion].mean() - whole.mean()
     assert change > 0.75 * (3 / statistics.sd[lesion]).mean()
+
+
+def test_evidence_that_strays_on_another_scanner_speaks_more_softly_beside_what_holds(
+    statistics: HealthyStatistics, brain: np.ndarray
+) -> None:
+    by_name = dict.fromkeys((RESIDUAL, ANOMALY, TISSUE_FINE, TISSUE, TISSUE_WIDE), statistics)
+    maps = {name: noise(5, brain, scale=2.0 if "tissue" in name else 1.0) for name in by_name}
+    maps[ANOMALY] = noise(5, brain, scale=2.0)
+    own = Scorer(by_name, statistics).of_scan(maps, brain)
+    wider = {name: float((one.sd / statistics.sd).mean()) for name, one in own.items()}
+    assert wider[TISSUE] == wider[TISSUE_FINE] == wider[TISSUE_WIDE] == pytest.approx(2, rel=0.1)
+    assert wider[RESIDUAL] == pytest.approx(1, rel=0.1)
+    assert wider[ANOMALY] == 1  # what the network calls a lesion is no spread
+    alone = Scorer({RESIDUAL: statistics}, statistics)
+    assert alone.of_scan(maps, brain) == {RESIDUAL: statistics}  # the fused map's widening does for one alone
 
 
 def test_simulated_healthy_scans_shift_what_is_normal_by_half(brain: np.ndarray) -> None:
