@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import edt
 import numpy as np
@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from AnomalyDetectLib.evaluation.healthy_contest import HealthyScan, threshold_of
 from AnomalyDetectLib.evaluation.lesion_contest import Z
-from AnomalyDetectLib.findings.atlas import RegionAtlas
-from AnomalyDetectLib.prepare.template import Template, load_template
-from AnomalyDetectLib.resources import resource
+from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.scoring.evidence import RESIDUAL, TISSUE
 from AnomalyDetectLib.volume import BoolArray, FloatArray
 
@@ -43,8 +41,8 @@ def regions(brain: BoolArray) -> dict[str, BoolArray]:
     """
     template = load_template()
     spacing = template.grid.spacing
-    x, y, z = np.meshgrid(*_coordinates(template), indexing="ij", sparse=True)
-    labelled = _by_name(template)
+    x, y, z = template.coordinates()
+    labelled = template.labelled
     ventricle = labelled(*VENTRICLES)
     plexus_front = float(np.broadcast_to(y, brain.shape)[labelled("thalamus")].max())
     thalamus_top = float(np.broadcast_to(z, brain.shape)[labelled("thalamus")].max())
@@ -117,23 +115,6 @@ def region_figures(
             }
         rows.append(row)
     return rows
-
-
-def _by_name(template: Template) -> Callable[..., BoolArray]:
-    """A function that gives the voxels with one of some names, both sides."""
-    atlas = RegionAtlas.load(resource("Template", "regions.tsv"))
-
-    def labelled(*names: str) -> BoolArray:
-        codes = [code for code, region in atlas.regions.items() if region.name in names]
-        return np.isin(template.regions, codes)
-
-    return labelled
-
-
-def _coordinates(template: Template) -> list[NDArray[np.float64]]:
-    """RAS mm along each axis of the working grid, which is not turned."""
-    affine, shape = template.grid.affine, template.grid.shape
-    return [np.arange(shape[axis]) * affine[axis, axis] + affine[axis, 3] for axis in range(3)]
 
 
 def _near(mask: BoolArray, mm: float) -> BoolArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import nibabel as nib
@@ -23,15 +24,25 @@ INSIDE = 100  # at least half of the training brains
 class Template:
     """grid: the working grid. brain: bool (X,Y,Z). regions: uint8 codes (X,Y,Z) of regions.tsv.
 
-    tissue: float32 (3,X,Y,Z), share of healthy brains with fluid, grey and white matter there.
-    cortical: uint8 codes of the cortical regions.
+    names: of the regions, by code. tissue: float32 (3,X,Y,Z), share of healthy brains with fluid, grey and
+    white matter there.
     """
 
     grid: Grid
     brain: BoolArray
     tissue: FloatArray
     regions: NDArray[np.uint8]
-    cortical: tuple[int, ...]
+    names: Mapping[int, str]
+
+    def labelled(self, *names: str) -> BoolArray:
+        """Where the regions of these names are (X,Y,Z), on both sides."""
+        return np.isin(self.regions, [code for code, name in self.names.items() if name in names])
+
+    def coordinates(self) -> list[NDArray[np.float64]]:
+        """RAS mm along each axis of the working grid, which is not turned: (X,1,1), (1,Y,1), (1,1,Z)."""
+        affine, shape = self.grid.affine, self.grid.shape
+        axes = [np.arange(shape[axis]) * affine[axis, axis] + affine[axis, 3] for axis in range(3)]
+        return list(np.meshgrid(*axes, indexing="ij", sparse=True))
 
     @property
     def fluid(self) -> BoolArray:
@@ -41,7 +52,8 @@ class Template:
     @property
     def cortex(self) -> BoolArray:
         """Where most healthy brains have cortex."""
-        return np.asarray((self.tissue[1] >= USUAL) & np.isin(self.regions, self.cortical))
+        cortical = [code for code, name in self.names.items() if name.endswith("cortex")]
+        return np.asarray((self.tissue[1] >= USUAL) & np.isin(self.regions, cortical))
 
     @property
     def deep_white(self) -> BoolArray:
@@ -63,5 +75,5 @@ def load_template() -> Template:
         brain=array >= INSIDE,
         tissue=np.moveaxis(np.asarray(tissue.dataobj, dtype=np.float32), -1, 0) / np.float32(WHOLE),
         regions=np.asarray(regions.dataobj, dtype=np.uint8),
-        cortical=tuple(int(row["id"]) for row in rows if row["name"].endswith("cortex")),
+        names={int(row["id"]): row["name"] for row in rows},
     )

@@ -54,8 +54,11 @@ class HealthyStatistics:
 
     def in_own_spread(self, evidence: FloatArray, brain: BoolArray) -> HealthyStatistics:
         """These statistics, as wide as the scan strays itself where it strays more than healthy ones do."""
-        widening = self.widening(self.standardise(evidence, brain), brain)
-        return replace(self, sd=np.asarray(self.sd * widening, dtype=np.float32))
+        return self.wider(self.widening(self.standardise(evidence, brain), brain))
+
+    def wider(self, factor: float | FloatArray) -> HealthyStatistics:
+        """These statistics with `factor` times the SD, a number or (X,Y,Z)."""
+        return replace(self, sd=np.asarray(self.sd * factor, dtype=np.float32))
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """bfloat16 tensors at half resolution under `name`, for a file; float16 would lose small SDs.

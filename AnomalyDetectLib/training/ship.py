@@ -21,6 +21,7 @@ from AnomalyDetectLib.training.config import ENSEMBLE, RIVALS, read_config
 from AnomalyDetectLib.training.ship_ensemble import ship_ensemble
 from AnomalyDetectLib.training.ship_rivals import ship_rivals
 from AnomalyDetectLib.training.ship_slices import ship_slices, store_weights
+from AnomalyDetectLib.training.skull_base import scanners_apart
 
 EXPECTED = (0.3, 1.0, 3.0)
 REAL = ("T1", "CT")  # contrasts whose healthy scans came from a scanner; others are repainted
@@ -67,6 +68,8 @@ def calibrate(
     scorer = calibration.fit_scorer(
         sets["train"], model.rebuild, real=contrast in REAL, flat=card.family == choice.RIVAL
     )
+    if contrast == "T1" and card.family != choice.RIVAL:  # fitted to the scans of one scanner
+        scorer = replace(scorer, fused=scorer.fused.wider(scanners_apart()))
     scorer.save(
         folder / card.calibration(STATISTICS, contrast), folder / card.calibration(IMAGE_SCORES, contrast)
     )
