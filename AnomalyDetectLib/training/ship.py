@@ -14,6 +14,7 @@ from AnomalyDetectLib.findings.healthy_components import pooled
 from AnomalyDetectLib.models import choice, zoo
 from AnomalyDetectLib.models.card import FALSE_ALARMS, WEIGHTS, read_card, write_card
 from AnomalyDetectLib.pipeline import load_head_network
+from AnomalyDetectLib.scoring.evidence import SCORE
 from AnomalyDetectLib.scoring.score import IMAGE_SCORES, STATISTICS, load_scorer, save_image_scores
 from AnomalyDetectLib.training import calibration, cards
 from AnomalyDetectLib.training.calibration import HealthyCase
@@ -68,7 +69,8 @@ def calibrate(
     scorer = calibration.fit_scorer(
         sets["train"], model.rebuild, real=contrast in REAL, flat=card.family == choice.RIVAL
     )
-    if contrast == "T1" and card.family != choice.RIVAL:  # fitted to the scans of one scanner
+    # Fitted to the scans of one scanner. A score of the model's own is left as it is.
+    if contrast == "T1" and card.family != choice.RIVAL and SCORE not in scorer.statistics:
         scorer = replace(scorer, fused=scorer.fused.wider(scanners_apart()))
     scorer.save(
         folder / card.calibration(STATISTICS, contrast), folder / card.calibration(IMAGE_SCORES, contrast)
