@@ -42,7 +42,7 @@ def regions(brain: BoolArray) -> dict[str, BoolArray]:
     template = load_template()
     spacing = template.grid.spacing
     x, y, z = template.coordinates()
-    labelled = template.labelled
+    labelled, near = template.labelled, template.near
     ventricle = labelled(*VENTRICLES)
     plexus_front = float(np.broadcast_to(y, brain.shape)[labelled("thalamus")].max())
     thalamus_top = float(np.broadcast_to(z, brain.shape)[labelled("thalamus")].max())
@@ -51,10 +51,10 @@ def regions(brain: BoolArray) -> dict[str, BoolArray]:
     hindbrain = labelled(*CEREBELLUM, "brain stem")
     temporal = labelled("temporal cortex", "temporal white matter")
     lobes = temporal | labelled("occipital cortex", "occipital white matter")
-    tentorium = _near(labelled(*CEREBELLUM), RIM_MM) & _near(lobes, RIM_MM)
+    tentorium = near(labelled(*CEREBELLUM), RIM_MM) & near(lobes, RIM_MM)
     pole = float(np.broadcast_to(y, brain.shape)[temporal].max()) - POLE_MM
     found = {
-        "ventricle borders": _near(ventricle, BORDER_MM) & _near(~ventricle, BORDER_MM),
+        "ventricle borders": near(ventricle, BORDER_MM) & near(~ventricle, BORDER_MM),
         "choroid plexus": labelled("lateral ventricle") & (y <= plexus_front),
         "sulci": rim & (depth > EDGE_MM) & ~hindbrain,
         "sinuses": rim & (((np.abs(x) <= MIDLINE_MM) & (z >= thalamus_top)) | tentorium),
@@ -115,8 +115,3 @@ def region_figures(
             }
         rows.append(row)
     return rows
-
-
-def _near(mask: BoolArray, mm: float) -> BoolArray:
-    """Voxels whose centre is within `mm` of the mask's nearest voxel's centre."""
-    return np.asarray(edt.edt(~mask, anisotropy=load_template().grid.spacing) <= mm)

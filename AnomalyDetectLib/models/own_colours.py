@@ -46,12 +46,11 @@ def paint(image: Tensor, tissue: Tensor, anomaly: Tensor, brain: Tensor) -> Pain
     """
     sure = brain.float() * (1 - anomaly) ** 2
     trusted = sure
-    purest = tissue**2 * sure
-    whole = _summed(purest * image) / (_summed(purest) + 1e-3)
+    whole = _mean(image, tissue**2 * sure)
     for _ in range(WHOLE_ROUNDS):
         whole = _whole_colours(image, tissue, trusted, whole)
         strayed = (image - (tissue * whole).sum(0)) ** 2
-        variance = _summed(tissue * trusted * strayed) / (_summed(tissue * trusted) + 1e-3)
+        variance = _mean(strayed, tissue * trusted)
         trusted = sure * _trust(image, _mixed(tissue, whole, variance), FIRST_OUTLIER)
     sure = trusted
     for turn in range(LOCAL_ROUNDS):
@@ -78,9 +77,10 @@ def _trust(image: Tensor, painted: Painted, outlier: float) -> Tensor:
     return 1 / (1 + ((image - painted.expected) / (outlier * painted.sd)) ** 4)
 
 
-def _summed(maps: Tensor) -> Tensor:
-    """Sum of each map (C,X,Y,Z) over the whole brain (C,1,1,1)."""
-    return maps.sum((1, 2, 3), keepdim=True)
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean of values (X,Y,Z) over the whole brain by each weight (C,X,Y,Z), (C,1,1,1)."""
+    total = (weight * values).sum((1, 2, 3), keepdim=True)
+    return total / (weight.sum((1, 2, 3), keepdim=True) + 1e-3)
 
 
 def _whole_colours(image: Tensor, tissue: Tensor, weight: Tensor, near: Tensor) -> Tensor:
@@ -108,8 +108,7 @@ def _local_variance(strayed: Tensor, weight: Tensor) -> Tensor:
     """Local variance of each tissue (C,X,Y,Z) from the squared differences (X,Y,Z), drawn towards that of the
     whole brain where the tissue is rare. weight: (C,X,Y,Z).
     """
-    whole = _summed(weight * strayed) / (_summed(weight) + 1e-3)
-    near = _nearby(weight * strayed).clamp(min=0) + ELSEWHERE * whole
+    near = _nearby(weight * strayed).clamp(min=0) + ELSEWHERE * _mean(strayed, weight)
     return _enlarged(near / (_nearby(weight).clamp(min=0) + ELSEWHERE), strayed)
 
 

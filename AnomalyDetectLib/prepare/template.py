@@ -7,6 +7,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import edt
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,10 @@ class Template:
     def labelled(self, *names: str) -> BoolArray:
         """Where the regions of these names are (X,Y,Z), on both sides."""
         return np.isin(self.regions, [code for code, name in self.names.items() if name in names])
+
+    def near(self, mask: BoolArray, mm: float) -> BoolArray:
+        """Voxels (X,Y,Z) whose centre is within `mm` of the mask's nearest voxel's centre."""
+        return np.asarray(edt.edt(~mask, anisotropy=self.grid.spacing) <= mm)
 
     def coordinates(self) -> list[NDArray[np.float64]]:
         """RAS mm along each axis of the working grid, which is not turned: (X,1,1), (1,Y,1), (1,1,Z)."""

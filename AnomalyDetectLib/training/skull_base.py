@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import edt
 import numpy as np
 
 from AnomalyDetectLib.prepare.template import load_template
@@ -31,14 +30,14 @@ def scanners_apart() -> FloatArray:
 def _places() -> BoolArray:
     template = load_template()
     x, y, z = template.coordinates()
-    brain, spacing = template.brain, template.grid.spacing
+    brain = template.brain
     lowest = np.where(brain.any(2), brain.argmax(2), brain.shape[2])[..., None]
-    above = (np.arange(brain.shape[2]) - lowest) * spacing[2]
+    above = (np.arange(brain.shape[2]) - lowest) * template.grid.spacing[2]
     frontal = template.labelled("frontal cortex", "frontal white matter")
     nose = frontal & (np.abs(x) <= NOSE_MM[0]) & (above <= NOSE_MM[1])
     stem = template.labelled("brain stem")
     middle = np.ma.masked_array(np.broadcast_to(y, stem.shape), ~stem).mean((0, 1)).filled(np.inf)
-    basilar = (edt.edt(~stem, anisotropy=spacing) <= STEM_MM[0]) & (y >= middle + STEM_MM[1])
+    basilar = template.near(stem, STEM_MM[0]) & (y >= middle + STEM_MM[1])
     basilar &= np.abs(x) <= STEM_MM[0]
     above_it = template.labelled("ventral diencephalon")
     bottom = float(np.broadcast_to(z, stem.shape)[above_it].min())
