@@ -331,11 +331,17 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Updates in all, instead of the config's.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="CPU threads, instead of the config's.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that make the samples, instead of the config's; a GPU wants many."),
+    ] = None,
 ) -> None:
     """Train a model; a run that was stopped goes on from its checkpoint."""
     from AnomalyDetectLib.training.config import train_from
 
-    _guard(lambda: train_from(config, data, runs, steps=steps, device=device, threads=threads, console=out))
+    asked = {"steps": steps, "device": device, "threads": threads, "workers": workers}
+    loop = {name: value for name, value in asked.items() if value is not None}
+    _guard(lambda: train_from(config, data, runs, loop, out))
 
 
 @app.command()

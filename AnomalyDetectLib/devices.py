@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from torch import Tensor, nn
 
 from AnomalyDetectLib.errors import ModelError
 
@@ -71,6 +72,12 @@ def bfloat16_is_fast(device: str) -> bool:
 def in_bfloat16(device: str) -> torch.autocast:
     """A context in which networks compute in bfloat16 where that gains time, as they are elsewhere."""
     return torch.autocast(device, torch.bfloat16, enabled=bfloat16_is_fast(device))
+
+
+def to_device_of(network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch where the network's weights are."""
+    device = next(iter(network.state_dict().values())).device
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
 
 def bytes_needed(voxels: int) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from AnomalyDetectLib.devices import in_bfloat16
+from AnomalyDetectLib.devices import in_bfloat16, to_device_of
 from AnomalyDetectLib.evaluation.metrics import average_precision
 from AnomalyDetectLib.models.anatomy import AnatomyNetwork, Restored, asymmetry_of, levels, to_input
 from AnomalyDetectLib.training import corruption, labels
@@ -140,14 +140,14 @@ class AnatomyTask:
         energy = {"t1": [0.0, 0.0], "other": [0.0, 0.0]}
         precision: dict[str, list[float]] = {"t1": [], "other": []}
         for number, sample in enumerate(self.held_out):
-            batch = stack([sample])
+            batch = to_device_of(self.network, stack([sample]))
             losses.append(self.loss(batch)[0].item())
             out = self.network.restore(batch["image"], batch["asymmetry"])
             changed, kind = batch["weight"] > 0.5, ("t1", "other")[number % 2]
             for at, image in enumerate((batch["image"], out.healthy)):
                 energy[kind][at] += float(((image - batch["clean"])[changed] ** 2).sum())
             precision[kind].append(
-                average_precision(out.logit.numpy(), changed.numpy(), batch["brain"].numpy())
+                average_precision(*(maps.cpu().numpy() for maps in (out.logit, changed, batch["brain"])))
             )
         figures = {"loss": float(np.mean(losses))}
         for kind in energy:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from AnomalyDetectLib.devices import to_device_of
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
 from AnomalyDetectLib.training import heads, template
 
@@ -66,7 +67,7 @@ class BrainExtractionTask:
         """Mean loss and hard Dice over a fixed set of held-out heads."""
         losses, scores, distances = [], [], []
         for sample in self.held_out:
-            batch = _stack([sample])
+            batch = to_device_of(self.network, _stack([sample]))
             loss, parts = self.loss(batch)
             found = self.network.predict(batch["image"]).mask > 0
             scores.append(float(2 * (found & batch["mask"]).sum() / (found.sum() + batch["mask"].sum())))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors.torch import load_file
 
+from AnomalyDetectLib.devices import choose_device
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.training.anatomy import AnatomyTask
 from AnomalyDetectLib.training.brain_extraction import BrainExtractionTask
@@ -84,29 +85,19 @@ def read_config(path: Path) -> TrainingConfig:
     return TrainingConfig(raw["task"], raw["name"], loop, *own)
 
 
-def train_from(
-    path: Path,
-    data: Path,
-    runs: Path,
-    *,
-    steps: int | None,
-    device: str,
-    threads: int | None,
-    console: Console,
-) -> Path:
+def train_from(path: Path, data: Path, runs: Path, changes: dict[str, Any], console: Console) -> Path:
     """Train what a configuration asks for; return the path of the weights. Resumes from the run's
     checkpoint.
+
+    changes: settings of the loop that replace the configuration's.
     """
     config = read_config(path)
     if config.task in UNTRAINED:
         raise AnomalyDetectError(f"{path}: nothing of it is trained; run `anomalydetect ship {path}`")
     if not data.is_dir():
         raise AnomalyDetectError(f"{data}: no such folder; give the training data with --data")
-    loop = dataclasses.replace(config.loop, device=device)
-    if steps is not None:
-        loop = dataclasses.replace(loop, steps=steps)
-    if threads is not None:
-        loop = dataclasses.replace(loop, threads=threads)
+    loop = dataclasses.replace(config.loop, **changes)
+    loop = dataclasses.replace(loop, device=choose_device(loop.device))
     console.print(f"{config.name}: loading data, {loop.steps} steps to {runs / config.name}")
     task: Task = _TASKS[config.task](data, runs, **config.options)
     if config.start is not None:

@@ -8,8 +8,9 @@ import csv
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,7 +20,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
+from AnomalyDetectLib.devices import to_device_of
 from AnomalyDetectLib.models.card import WEIGHTS
 from AnomalyDetectLib.training.optimizers import ADAMW, make_optimizers
 
@@ -33,7 +36,8 @@ SEED_STRIDE = 10_000_019  # above any number of steps, so that two seeds share n
 class LoopSettings:
     """steps: updates in all; batch: samples a step; validate_every, checkpoint_minutes: how often; threads:
     CPU threads. optimizer: see `make_optimizers`. patience: validations without a lower loss after which
-    training stops and the best weights are taken; 0: never.
+    training stops and the best weights are taken; 0: never. workers: processes that make the samples, which
+    a GPU wants many of; 0: a thread of this process.
     """
 
     steps: int
@@ -49,6 +53,7 @@ class LoopSettings:
     threads: int = 2
     device: str = "cpu"
     patience: int = 0
+    workers: int = 0
 
 
 @dataclass
@@ -115,15 +120,10 @@ def train(
     _forget_after(folder / "curve.csv", start)
     running: dict[str, float] = {}
     began = saved = time.monotonic()
-    with ThreadPoolExecutor(1) as prefetch:
-        steps = range(start, 0 if _exhausted(patience, settings) else settings.steps)
-        coming = prefetch.submit(_batch, task, settings, start) if steps else None
-        for step in steps:
-            assert coming is not None
-            batch = {k: v.to(device) for k, v in coming.result().items()}
-            if step + 1 < settings.steps:
-                coming = prefetch.submit(_batch, task, settings, step + 1)
-            parts = _update(task, optimizers, batch, settings, step)
+    steps = range(start, 0 if _exhausted(patience, settings) else settings.steps)
+    with closing(_batches(task, settings, steps)) as batches:
+        for step, batch in zip(steps, batches, strict=True):
+            parts = _update(task, optimizers, to_device_of(task.network, batch), settings, step)
             decay = min(settings.average, (step + 1) / (step + 10))
             for name, value in task.network.state_dict().items():
                 average[name].lerp_(value.float(), 1 - decay)
@@ -203,8 +203,34 @@ def _forget_after(curve: Path, step: int) -> None:
         curve.unlink()
 
 
-def _batch(task: Task, settings: LoopSettings, step: int) -> dict[str, Tensor]:
-    return task.batch(step_rng(settings.seed, step), settings.batch, step / max(1, settings.steps))
+@dataclass
+class _Batches(Dataset[dict[str, Tensor]]):
+    """The batch of each step: the same one whoever makes it, and when."""
+
+    task: Task
+    settings: LoopSettings
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        progress = step / max(1, self.settings.steps)
+        return self.task.batch(step_rng(self.settings.seed, step), self.settings.batch, progress)
+
+
+def _batches(task: Task, settings: LoopSettings, steps: range) -> Generator[dict[str, Tensor]]:
+    """The batches of some steps, made ahead: by processes, or by one thread."""
+    made = _Batches(task, settings)
+    if settings.workers:
+        on_gpu = settings.device.startswith("cuda")
+        yield from DataLoader(
+            made, batch_size=None, sampler=steps, num_workers=settings.workers, pin_memory=on_gpu
+        )
+        return
+    with ThreadPoolExecutor(1) as prefetch:
+        coming = [prefetch.submit(made.__getitem__, step) for step in steps[:1]]
+        for step in steps:
+            batch = coming.pop().result()
+            if step + 1 in steps:
+                coming.append(prefetch.submit(made.__getitem__, step + 1))
+            yield batch
 
 
 def learning_rate_factor(step: int, settings: LoopSettings) -> float:

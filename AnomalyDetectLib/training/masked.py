@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from AnomalyDetectLib.devices import in_bfloat16
+from AnomalyDetectLib.devices import in_bfloat16, to_device_of
 from AnomalyDetectLib.models.anatomy import Restored
 from AnomalyDetectLib.models.masked_rebuild import CUBE, MaskedNetwork, tiling
 from AnomalyDetectLib.training import random_fields as fields
 from AnomalyDetectLib.training.anatomy import LEAST_VARIANCE, AnatomyTask
-from AnomalyDetectLib.training.restoration import SMOOTHING
+from AnomalyDetectLib.training.restoration import SMOOTHING, stack
 
 CUBES = (CUBE - 4, CUBE + 5)  # voxels
 BLOB_SHARE = 0.3  # of the samples in which a few large blobs are hidden, as what stands out is in the end
@@ -62,7 +62,7 @@ class MaskedTask(AnatomyTask):
         """
         losses, left = [], {"t1": [], "other": []}  # type: ignore[var-annotated]
         for number, sample in enumerate(self.held_out):
-            batch = {name: one[None] for name, one in sample.items()}
+            batch = to_device_of(self.network, stack([sample]))
             losses.append(self.loss(batch)[0].item())
             asked = batch["hidden"] & batch["brain"]
             error = self.network.predict(batch["image"], batch["hidden"]).healthy - batch["clean"]

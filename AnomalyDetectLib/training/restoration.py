@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from AnomalyDetectLib.devices import to_device_of
 from AnomalyDetectLib.models.restoration import restoration_network, restore
 from AnomalyDetectLib.prepare.intensity import normalise
 from AnomalyDetectLib.prepare.template import load_template
@@ -215,7 +216,7 @@ class RestorationTask:
         """Mean loss on held-out scans with fixed corruptions, and how much of the corruption is taken out."""
         losses, before, after = [], 0.0, 0.0
         for sample in self.held_out:
-            batch = stack([sample])
+            batch = to_device_of(self.network, stack([sample]))
             losses.append(self.loss(batch)[0].item())
             healthy = restore(self.network, batch["image"])[0]
             changed = batch["weight"] > 0.5

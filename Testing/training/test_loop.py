@@ -118,6 +118,12 @@ def test_muon_turns_all_directions_of_a_kernel_equally_far(memory_format: torch.
     assert gradient.min() < 0.5 * gradient.max()
 
 
+def test_samples_made_by_processes_are_those_that_a_thread_makes(tmp_path: Path) -> None:
+    thread = load_file(train(Line(), SETTINGS, tmp_path / "thread"))
+    processes = load_file(train(Line(), replace(SETTINGS, workers=2), tmp_path / "processes"))
+    assert all(torch.equal(thread[name], processes[name]) for name in thread)
+
+
 class Worsening(Line):
     """Its validation loss rises from the second validation on."""
 

@@ -188,4 +188,4 @@ def test_training_an_ensemble_says_how_it_is_made(empty: World) -> None:
     with pytest.raises(
         AnomalyDetectError, match=r"nothing .* trained; run `anomalydetect ship .*ensemble\.toml`"
     ):
-        train_from(empty.config, empty.folder, empty.folder, steps=1, device="cpu", threads=1, console=quiet)
+        train_from(empty.config, empty.folder, empty.folder, {"steps": 1}, quiet)
