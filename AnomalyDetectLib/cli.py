@@ -329,7 +329,7 @@ def train(
     data: Annotated[Path, typer.Option(help="Folder of the training data.")],
     runs: Annotated[Path, typer.Option(help="Folder for caches, checkpoints and curves.")] = Path("runs"),
     steps: Annotated[int | None, typer.Option(help="Updates in all, instead of the config's.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str | None, typer.Option(help="cpu or cuda, instead of the config's.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads, instead of the config's.")] = None,
     workers: Annotated[
         int | None,

@@ -60,9 +60,10 @@ _CARDS: dict[str, dict[str, object]] = {
         "Begun with restore-t1's weights (7,200 steps), 2,062 steps of restore_any_first.toml, 2,800 of "
         "restore_any_second.toml, then widened and trained for 2,400 of restore_any_third.toml and, with "
         "Muon, for 4,600 of restore_any_fourth.toml, 2,000 of restore_any_fifth.toml, 3,600 of "
-        "restore_any_sixth.toml and 3,000 of restore_any.toml, the last two of which tell it the other side "
-        "of the brain: hours on two CPU cores. Slimmed against published models: 2 mm, 32-48-96-160 "
-        "channels.",
+        "restore_any_sixth.toml and 3,000 of restore_any_seventh.toml, which tell it the other side of the "
+        "brain: hours on two CPU cores; at last, on a GPU in batches of eight, for 2,183 of "
+        "restore_any_eighth.toml and 1,442 of restore_any.toml. Slimmed against published models: 2 mm, "
+        "32-48-96-160 channels.",
     },
     "restore-t1": {
         "family": "restoration",
