@@ -12,7 +12,7 @@ from AnomalyDetectLib.volume import BoolArray, FloatArray, smooth
 NOSE_MM = (18.0, 16.0)  # from the midline; above the lower surface of the frontal lobes
 STEM_MM = (8.0, 4.0)  # from the brain stem, and from the midline; in front of the stem's own middle
 CIRCLE_MM = (30.0, 8.0, 8.0, 16.0)  # from the midline; below and above; behind and in front
-WIDER = 2.0  # how much is added to the SD of one scanner's scans, in units of it
+WIDER = 1.5  # how much is added to the SD of one scanner's scans, in units of it
 
 
 @cache
