@@ -106,7 +106,8 @@ def test_the_fused_score_is_the_sum_of_its_parts() -> None:
         added = sum(factors[name] * chosen[name] for name in factors)
         np.testing.assert_allclose(added, fuse(chosen), atol=1e-5)
     leaning = fusion_factors(maps)
-    assert (leaning["residual"] < leaning["tissue"] + (leaning["tissue"] == 0)).all(), "tissue evidence leads"
+    tissue = leaning["tissue"] + leaning["tissue-wide"]
+    assert (leaning["residual"] < tissue + (tissue == 0)).all(), "tissue evidence leads"
     assert (leaning["residual"][leaning["tissue-fine"] == 1] == 0).all()
 
 
