@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.models.slices import make_family
-from AnomalyDetectLib.training.config import read_config
+from AnomalyDetectLib.training.config import read_config, train_from
 from AnomalyDetectLib.training.loop import LoopSettings, train
 from AnomalyDetectLib.training.optimizers import make_optimizers
 
@@ -122,6 +123,17 @@ def test_samples_made_by_processes_are_those_that_a_thread_makes(tmp_path: Path)
     thread = load_file(train(Line(), SETTINGS, tmp_path / "thread"))
     processes = load_file(train(Line(), replace(SETTINGS, workers=2), tmp_path / "processes"))
     assert all(torch.equal(thread[name], processes[name]) for name in thread)
+
+
+def test_a_gpu_that_is_not_there_is_told_before_data_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = Path(__file__).parents[2] / "configs" / "restore_any.toml"
+    with pytest.raises(AnomalyDetectError, match="device 'cuda' is not available here; there are: cpu"):
+        train_from(config, tmp_path, tmp_path, {}, Console(quiet=True))
+    with pytest.raises(AnomalyDetectError, match="not available"):
+        train_from(config, tmp_path, tmp_path, {"device": "mps"}, Console(quiet=True))
 
 
 class Worsening(Line):
