@@ -133,7 +133,7 @@ def test_a_gpu_that_is_not_there_is_told_before_data_is_loaded(
     with pytest.raises(AnomalyDetectError, match="device 'cuda' is not available here; there are: cpu"):
         train_from(config, tmp_path, tmp_path, {}, Console(quiet=True))
     with pytest.raises(AnomalyDetectError, match="not available"):
-        train_from(config, tmp_path, tmp_path, {"device": "mps"}, Console(quiet=True))
+        train_from(config, tmp_path, tmp_path, {"device": "tpu"}, Console(quiet=True))
 
 
 class Worsening(Line):
