@@ -14,13 +14,12 @@ from AnomalyDetectLib.explain import attribution
 from AnomalyDetectLib.explain.write_why import explain_case
 from AnomalyDetectLib.pipeline import Detection, Detector, detect
 from AnomalyDetectLib.prepare.head_network import HeadNetwork
-from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.report.write_case import write_case
 from AnomalyDetectLib.resources import resource
 from AnomalyDetectLib.training.anatomy import AnatomyTask, corrupted
-from AnomalyDetectLib.training.labels import CSF, WHITE
 from AnomalyDetectLib.training.loop import LoopSettings, train
 from AnomalyDetectLib.volume import Volume
+from Testing.training.even_scan import even_scan
 
 SCAN = resource("SampleData", "demo_t1.nii.gz")
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -56,19 +55,15 @@ def test_a_finding_is_explained_on_the_gpu(
 
 
 class OneBrain(AnatomyTask):
-    """The template's brain with lesions, white matter in a rim of fluid."""
+    """Lesions in the template's brain, without any data."""
 
     def __init__(self) -> None:
-        brain = torch.from_numpy(load_template().brain)
-        inner = torch.nn.functional.max_pool3d((~brain).float()[None, None], 5, 1, 2)[0, 0] == 0
-        self.tissue = torch.where(inner, WHITE, torch.where(brain, CSF, 0)).to(torch.uint8)
-        self.brain = brain
+        self.scan = even_scan()
         self.network = self.architecture()
         self.held_out = [self._sample(np.random.default_rng(n)) for n in range(2)]
 
     def _sample(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        image = torch.where(self.tissue == WHITE, 1.0, torch.where(self.brain, 0.3, 0.0))
-        return corrupted(rng, image, self.tissue, self.brain, noise=0.02)
+        return corrupted(rng, self.scan.image.float(), self.scan.tissue, self.scan.brain, noise=0.02)
 
 
 def test_the_flagship_is_trained_and_resumed_on_the_gpu(tmp_path: Path) -> None:

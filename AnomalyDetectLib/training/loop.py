@@ -108,8 +108,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    device = torch.device(settings.device)
-    task.network.to(device)
+    task.network.to(settings.device)
     optimizers = make_optimizers(
         task.network, settings.optimizer, settings.learning_rate, settings.weight_decay
     )

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from AnomalyDetectLib.devices import in_bfloat16
+from AnomalyDetectLib.devices import in_bfloat16, to_device_of
 from AnomalyDetectLib.errors import AnomalyDetectError
 from AnomalyDetectLib.models.slices import BRIGHTEST, Batch, SliceFamily, make_family
 from AnomalyDetectLib.training.slice_corruption import CORRUPTIONS, Corruption
@@ -71,18 +71,16 @@ class SliceTask:
     def validate(self) -> dict[str, float]:
         """Mean loss over fixed slices of held-out healthy scans."""
         torch.manual_seed(VALIDATION_SEED)
-        device = next(iter(self.network.state_dict().values())).device
         losses = []
         # Some families follow gradients even here; inference mode would forbid it.
         with torch.inference_mode(False), torch.no_grad():
             for batch in self.held_out:
-                losses.append(self.network.loss({k: v.to(device) for k, v in batch.items()})[0].item())
+                losses.append(self.network.loss(to_device_of(self.network, batch))[0].item())
         return {"loss": float(np.mean(losses))}
 
     def fit(self) -> None:
         """Fit densities, where the family has any, to a spread of healthy slices as they are."""
         step = max(1, len(self.places) // FITTED_SLICES)
-        device = next(iter(self.network.state_dict().values())).device
         batches = []
         chosen: dict[int, list[int]] = {}
         for number, k in self.places[::step]:
@@ -91,7 +89,7 @@ class SliceTask:
             batch = self.scans[number].batch(slices, self.network.size)
             if number % 2:  # a mirrored view must be as normal as the slice itself
                 batch |= {name: batch[name].flip(2) for name in ("image", "brain")}
-            batches.append({name: value.to(device) for name, value in batch.items()})
+            batches.append(to_device_of(self.network, batch))
         with torch.no_grad():
             self.network.fit(batches)
 

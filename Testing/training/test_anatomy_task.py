@@ -8,21 +8,10 @@ import torch
 
 from AnomalyDetectLib.models.anatomy import asymmetry_of
 from AnomalyDetectLib.models.masked_rebuild import MaskedNetwork
-from AnomalyDetectLib.prepare.template import load_template
 from AnomalyDetectLib.training.anatomy import corrupted
-from AnomalyDetectLib.training.labels import CSF, WHITE
 from AnomalyDetectLib.training.masked import MaskedTask, hidden_part
-from AnomalyDetectLib.training.restoration import HealthyScan, augment
-
-
-def even_scan() -> HealthyScan:
-    """The template's brain, all white matter in a rim of fluid, its sides alike."""
-    brain = torch.from_numpy(load_template().brain)
-    brain = brain & brain.flip(0)
-    inner = torch.nn.functional.max_pool3d((~brain).float()[None, None], 5, 1, 2)[0, 0] == 0
-    tissue = torch.where(inner, WHITE, torch.where(brain, CSF, 0)).to(torch.uint8)
-    image = torch.where(inner, 1.0, torch.where(brain, 0.3, 0.0))
-    return HealthyScan("even", image.half(), tissue, brain)
+from AnomalyDetectLib.training.restoration import augment
+from Testing.training.even_scan import even_scan
 
 
 def test_the_plane_between_the_sides_stays_in_the_middle_where_it_must() -> None:
